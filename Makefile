@@ -1,0 +1,80 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+BUNDLE := bundles/dataspine/bundles/policies.tar.gz
+STATIC := web/dataspine/web/static/lineage
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
+# OPA lives in the user's cache; tests and linters find it there as `spine` itself does.
+export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
+
+.PHONY: help setup demo test test-unit test-faults lint policy check bench bundle static wheel lock clean
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready $(CACHE)/bin/opa  ## Create .venv with locked dependencies and install OPA
+	@echo "Ready. Try: make demo"
+
+.venv/.ready: requirements.lock pyproject.toml
+	@if command -v uv >/dev/null; then \
+	  uv venv -q --allow-existing --python $(PYTHON) .venv && \
+	  VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q --require-hashes -r requirements.lock && \
+	  VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q --no-deps --no-build-isolation -e .; \
+	else \
+	  echo "Installing dependencies into .venv (1-2 minutes the first time) ..." && \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+$(CACHE)/bin/opa: | .venv/.ready
+	$(BIN)/spine opa install
+
+demo: setup  ## Run the whole story, end to end, in under a minute
+	@$(BIN)/spine demo $(ARGS)
+
+test: setup bundle  ## Run the tests, without the long fault tests
+	$(BIN)/python -m pytest -q -m "not faults and not bench" $(ARGS)
+
+test-unit: .venv/.ready  ## Run only what needs no real component
+	$(BIN)/python -m pytest -q -m "not integration and not faults and not bench" $(ARGS)
+
+test-faults: setup bundle  ## Run the long kill and load tests
+	$(BIN)/python -m pytest -q -m faults tests/faults $(ARGS)
+
+lint: .venv/.ready  ## Check format, lint rules, types, layers, copies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	diff -r web/data-spine-lineage $(STATIC)
+
+policy: setup  ## Format, check, lint and test the Rego
+	opa fmt --fail --list policies
+	opa check --strict policies
+	opa test policies
+	@if command -v regal >/dev/null; then regal lint policies; else echo "regal is not on PATH: skipped"; fi
+
+check: lint policy test  ## Run what CI runs, but for the fault tests
+
+bench: setup bundle  ## Measure against the targets: JSON and a table
+	$(BIN)/python -m tests.bench $(ARGS)
+
+bundle: .venv/.ready  ## Pack the product's rules into the package
+	@$(BIN)/python -m dataspine.bundles._pack
+
+static:  ## Copy the web sources into the package
+	@mkdir -p $(STATIC) && cp -R web/data-spine-lineage/. $(STATIC)/
+
+wheel: bundle static  ## Build the wheel; the bundle must be inside
+	$(BIN)/python -m hatchling build -t wheel
+	$(BIN)/python -m zipfile -l dist/*.whl | grep -q policies.tar.gz
+
+lock:  ## Lock the dependencies again, with hashes and without addresses
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
+	  --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock
+
+clean:  ## Remove what was built here
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(BUNDLE)

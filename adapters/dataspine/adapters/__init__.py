@@ -1,0 +1,1 @@
+"""One adapter per enforcement point: translate, ask, act and record."""

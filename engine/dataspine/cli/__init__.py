@@ -1,0 +1,1 @@
+"""The ``spine`` command: parse, call one function, print."""

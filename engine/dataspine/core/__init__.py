@@ -1,0 +1,1 @@
+"""What every part needs and no part owns: errors, canonical JSON, time, files, the database."""

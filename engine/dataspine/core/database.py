@@ -1,0 +1,140 @@
+"""``spine.db``: SQLite in WAL mode by default, opened once per process, migrated under a lock.
+
+Packages declare their tables on ``metadata`` beside the code that uses them; migrations are
+explicit operations in
+``core/migrations`` and import no model. ``tests/core`` proves that both agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from dataspine.core.errors import UnavailableError
+
+__all__ = ["Database", "metadata"]
+
+metadata = sa.MetaData()
+
+BUSY_MS = 5_000
+
+
+class Database:
+    """One workspace's database.
+
+    ``begin()`` opens a write transaction at once (``BEGIN IMMEDIATE``), so what is read inside it
+    is still true at
+    commit; ``read()`` opens a snapshot. Both raise ``UnavailableError`` when the file is locked
+    for longer than five
+    seconds, full or unreadable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self._engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_MS / 1000})
+        sa.event.listen(self._engine, "connect", _configure)
+        sa.event.listen(self._engine, "begin", _begin)
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a write transaction: commit at the block's end, roll back when it raises."""
+        with (
+            _translated(self.path),
+            self._engine.connect().execution_options(spine_begin="BEGIN IMMEDIATE") as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a read transaction: one consistent snapshot."""
+        with _translated(self.path), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def change_counter(self) -> int:
+        """Return a number that changes when another connection commits (``data_version``)."""
+        with self._engine.connect() as connection:
+            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    def migrate(self) -> None:
+        """Bring the schema to this program's version, one process at a time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with _translated(self.path), self._engine.begin() as connection:
+                config = _alembic()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+    def require_current(self) -> None:
+        """Raise ``UnavailableError`` unless the schema is this program's."""
+        head = ScriptDirectory.from_config(_alembic()).get_current_head()
+        with _translated(self.path), self._engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        if current != head:
+            error = UnavailableError(
+                f"the database is at version {current or 'none'}, this program needs {head}",
+                where=str(self.path),
+                remedy="Run `spine upgrade`.",
+                code="spine.database_version",
+            )
+            error.retry = False
+            raise error
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("dataspine.core").joinpath("migrations")))
+    return config
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    # The driver must not begin by itself: `begin` below chooses between a read and a write
+    # transaction.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("spine_begin", "BEGIN"))
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        reason = str(error.orig)
+        remedies = {
+            "locked": "Another process holds it; try again.",
+            "full": "Free disk space; nothing was lost.",
+            "readonly": "Check the file's owner and mode.",
+        }
+        remedy = next(
+            (text for word, text in remedies.items() if word in reason),
+            "Check the file and try again.",
+        )
+        raise UnavailableError(
+            reason, where=str(path), remedy=remedy, code="spine.database"
+        ) from error

@@ -1,0 +1,86 @@
+"""Every error that Data Spine raises on purpose.
+
+One root, a stable ``code``, the process's exit code, whether a retry helps, and the three things
+that a person
+needs: what is wrong, where, and what to do next. Only ``web`` knows HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "ConflictError",
+    "DataSpineError",
+    "InputError",
+    "IntegrityError",
+    "NotFoundError",
+    "UnavailableError",
+]
+
+
+class DataSpineError(Exception):
+    """The base class; catch it to catch all of them.
+
+    ``problem`` says what is wrong, ``where`` names the file, place or thing
+    (``orders.avsc:4`` or a JSON Pointer), ``remedy`` says what to do next. ``code`` is stable and
+    documented; ``exit_code`` is what the process returns.
+    """
+
+    code: str = "spine.error"
+    exit_code: ClassVar[int] = 70
+    retry: bool = False
+
+    def __init__(
+        self, problem: str, *, where: str = "", remedy: str = "", code: str | None = None
+    ) -> None:
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+        if code is not None:
+            self.code = code
+
+    def document(self) -> dict[str, Any]:
+        """Return the error as the JSON object that ``--json`` and problem JSON show."""
+        return {
+            "code": self.code,
+            "problem": self.problem,
+            "where": self.where,
+            "remedy": self.remedy,
+            "retry": self.retry,
+        }
+
+
+class InputError(DataSpineError):
+    """What the caller sent cannot be used: malformed, unknown key, over a limit."""
+
+    code = "input.invalid"
+    exit_code = 2
+
+
+class NotFoundError(InputError):
+    """The named thing does not exist."""
+
+    code = "input.not_found"
+
+
+class ConflictError(InputError):
+    """The request contradicts what is stored."""
+
+    code = "input.conflict"
+
+
+class UnavailableError(DataSpineError):
+    """Something needed is not there now: OPA, a database, a file lock, a peer. A retry may help."""
+
+    code = "spine.unavailable"
+    exit_code = 3
+    retry = True
+
+
+class IntegrityError(DataSpineError):
+    """A signature, digest or checkpoint does not match."""
+
+    code = "integrity.mismatch"
+    exit_code = 4

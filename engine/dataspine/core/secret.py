@@ -1,0 +1,49 @@
+"""Secrets by reference: files say where a secret is, never what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dataspine.core.errors import InputError, UnavailableError
+
+__all__ = ["resolve"]
+
+_MAX_BYTES = 65_536
+
+
+def resolve(
+    reference: str, *, root: Path = Path(), environment: Mapping[str, str] = os.environ
+) -> str:
+    """Return the secret behind ``env:NAME`` or ``file:PATH`` (relative to ``root``), stripped.
+
+    Raises ``InputError`` for another form and ``UnavailableError`` when there is nothing behind
+    it. Neither error
+    shows the secret.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "env" and name:
+        value = environment.get(name)
+        if not value:
+            raise UnavailableError(
+                f"the environment variable {name} is not set",
+                remedy=f"Set {name}.",
+                code="spine.secret_missing",
+            )
+        return value.strip()
+    if kind == "file" and name:
+        try:
+            with (root / name).open(encoding="utf-8") as file:
+                return file.read(_MAX_BYTES).strip()
+        except (OSError, UnicodeDecodeError):
+            raise UnavailableError(
+                f"the secret file {name} cannot be read",
+                remedy="Check its path and mode.",
+                code="spine.secret_missing",
+            ) from None
+    raise InputError(
+        "a secret is given by reference",
+        remedy="Write env:NAME or file:PATH.",
+        code="input.secret_inline",
+    )

