@@ -15,7 +15,7 @@ __all__ = ["spawn", "start_time", "stop"]
 _PR_SET_PDEATHSIG = 1
 
 
-def spawn(
+def spawn(  # noqa: PLR0913 - the options of Popen that callers need
     argv: Sequence[str],
     *,
     cwd: Path | None = None,
@@ -23,11 +23,14 @@ def spawn(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
+    user: tuple[int, int] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; it dies with the thread that called this.
 
     Linux sends the signal when the *thread* that forked ends, so call this from a thread that
     lives as long as the child (prctl(2), PR_SET_PDEATHSIG). Elsewhere ``stop`` is the only guard.
+    ``user`` (user and group id) gives up root's rights before the signal is asked for, as changing
+    the user would clear it.
     """
     parent = os.getpid()
     libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
@@ -46,6 +49,9 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        user=user[0] if user else None,
+        group=user[1] if user else None,
+        extra_groups=[] if user else None,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - only prctl and getppid run there
     )
 
