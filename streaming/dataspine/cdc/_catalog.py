@@ -1,0 +1,97 @@
+"""PostgreSQL's catalog: what the named tables are, and which of their columns are the key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from dataspine.cdc.event import Column, Relation
+from dataspine.cdc.pgoutput import type_name
+from dataspine.core.errors import InputError, NotFoundError
+
+__all__ = ["Table", "read_tables"]
+
+_IDENTITIES = {"d": "default", "f": "full", "i": "index", "n": "nothing"}
+_TABLE = """
+SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+# The stream sends no generated columns, and columns that an index merely includes are no key.
+_COLUMNS = """
+SELECT a.attname, a.atttypid, a.atttypmod,
+       coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+LEFT JOIN pg_index i ON i.indrelid = a.attrelid
+     AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that can be captured; ``partitioned`` ones are read and published by their root."""
+
+    relation: Relation
+    partitioned: bool
+    readable: bool
+
+    @property
+    def label(self) -> str:
+        """The name as a person writes it."""
+        return f"{self.relation.namespace}.{self.relation.name}"
+
+    @property
+    def clause(self) -> sql.Composed:
+        """The table in SQL: without the tables that inherit from it, as they are others' rows."""
+        name = sql.Identifier(self.relation.namespace, self.relation.name)
+        return sql.SQL("{}" if self.partitioned else "ONLY {}").format(name)
+
+    @property
+    def copy_statement(self) -> sql.Composed:
+        """The statement that reads all rows as text."""
+        columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in self.relation.columns)
+        return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, self.clause)
+
+
+def read_tables(connection: Connection, names: Sequence[tuple[str, str]]) -> tuple[Table, ...]:
+    """Describe the tables in the given order, or raise for the first that cannot be captured."""
+    return tuple(_read(connection, *name) for name in names)
+
+
+def _read(connection: Connection, namespace: str, name: str) -> Table:
+    label = f"{namespace}.{name}"
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLE, (namespace, name))
+        found = cursor.fetchone()
+        if found is None:
+            raise NotFoundError(
+                "the table does not exist",
+                where=label,
+                remedy="Check schema and name; they are case-sensitive.",
+                code="cdc.table_missing",
+            )
+        oid, kind, persistence, identity, readable = found
+        if kind not in ("r", "p") or persistence != "p":
+            raise InputError(
+                "only permanent tables can be captured",
+                where=label,
+                remedy="Name a table that is neither a view nor foreign, unlogged or temporary.",
+                code="cdc.table_unusable",
+            )
+        cursor.execute(_COLUMNS, (oid,))
+        columns = tuple(Column(n, type_name(t, m), key) for n, t, m, key in cursor.fetchall())
+    if identity == "n" or not any(column.key for column in columns):
+        raise InputError(
+            "the table has no primary key or no replica identity",
+            where=label,
+            remedy=f"Add a primary key; if need be, ALTER TABLE {label} REPLICA IDENTITY DEFAULT.",
+            code="cdc.no_key",
+        )
+    relation = Relation(oid, namespace, name, columns, _IDENTITIES[identity])
+    return Table(relation, kind == "p", bool(readable))
