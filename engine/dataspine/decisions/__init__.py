@@ -1,0 +1,1 @@
+"""Decisions: ask OPA, fail closed, supervise the engine, and keep a journal of every answer."""

@@ -1,0 +1,247 @@
+"""The private listener of one OPA child: bundles with long poll, decision logs, status.
+
+It starts before the child and stops after it, so the child's last log entries have a place to go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+from dataspine.core.canonical import parse_json
+from dataspine.core.errors import DataSpineError, InputError
+
+__all__ = ["BundleSource", "ControlServer", "gunzip", "longest_wait", "matches"]
+
+BUNDLE = "main"
+_BUNDLE_PATH = f"/bundles/{BUNDLE}.tar.gz"
+_LONG_POLL_TYPE = "application/vnd.openpolicyagent.bundles"
+_MAX_BODY = 4 * 1_048_576
+_MAX_PLAIN = 64 * 1_048_576
+_MAX_WAIT = 60.0
+_SLICE = 0.5
+
+
+class BundleSource(Protocol):
+    """What the control listener needs of a bundle store."""
+
+    def current(self) -> tuple[str, bytes] | None:
+        """Return the ETag (without quotes) and bytes of the signed bundle, or None."""
+        ...
+
+    def wait(self, etag: str | None, seconds: float) -> tuple[str, bytes] | None:
+        """Return the first bundle with another ETag, or None after ``seconds``."""
+        ...
+
+    def keys(self) -> Mapping[str, str]:
+        """Return the trusted public keys: id → PEM of an ES256 key."""
+        ...
+
+
+class ControlServer:
+    """Serves one OPA child on loopback, at a port that the system chose, with a random token.
+
+    ``on_logs`` and ``on_status`` run in a request's thread; when ``on_logs`` raises, OPA keeps the
+    events and sends them again.
+    """
+
+    def __init__(
+        self,
+        source: BundleSource,
+        on_logs: Callable[[list[dict[str, Any]]], None],
+        on_status: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.token = secrets.token_urlsafe(32)
+        self.source = source
+        self.on_logs = on_logs
+        self._on_status = on_status
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.control = self
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="opa-control", daemon=True
+        )
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._served: str | None = None
+        self._rejected: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """Return the listener's address."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End waiting polls and stop serving."""
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def forget(self) -> None:
+        """Offer every bundle again: a new child has refused nothing yet."""
+        with self._lock:
+            self._served = None
+            self._rejected.clear()
+
+    def offer(self, known: str | None, seconds: float) -> tuple[str, bytes] | None:
+        """Return a bundle that the child has not and has not refused, or None after ``seconds``.
+
+        ``known`` is the header ``If-None-Match``.
+        """
+        end = time.monotonic() + min(seconds, _MAX_WAIT)
+        found = self.source.current()
+        while True:
+            if found is not None and self._is_news(found[0], known):
+                with self._lock:
+                    self._served = found[0]
+                return found
+            left = end - time.monotonic()
+            if left <= 0 or self._stopping.is_set():
+                return None
+            # In slices, so that stopping and a status report are seen while nothing is published.
+            latest = found[0] if found is not None else None
+            found = self.source.wait(latest, min(left, _SLICE)) or self.source.current()
+
+    def status(self, report: dict[str, Any]) -> None:
+        """Take a status report: hold back what the child refused, then pass it on."""
+        report.pop("metrics", None)
+        bundle = (report.get("bundles") or {}).get(BUNDLE) or {}
+        # With an HTTP code the download failed; without one OPA read the bundle and refused it,
+        # and would download it again at once, for ever.
+        if bundle.get("code") and not bundle.get("http_code"):
+            with self._lock:
+                if self._served is not None:
+                    self._rejected.add(self._served)
+        self._on_status(report)
+
+    def _is_news(self, etag: str, known: str | None) -> bool:
+        with self._lock:
+            return etag not in self._rejected and not matches(known, etag)
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """Tell whether an ``If-None-Match`` header, a list of quoted or bare tags, names ``etag``."""
+    tags = (header or "").split(",")
+    return any(tag.strip().removeprefix("W/").strip('"') == etag for tag in tags)
+
+
+def longest_wait(prefer: str | None) -> float:
+    """Return the seconds of ``wait=`` in a ``Prefer`` header, 0 without one."""
+    for part in (prefer or "").replace(",", ";").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "wait" and value.isascii() and value.isdigit():
+            return min(float(value), _MAX_WAIT)
+    return 0.0
+
+
+def gunzip(data: bytes, limit: int) -> bytes:
+    """Decompress one gzip member, or raise ``InputError`` when damaged or over ``limit``."""
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        plain = decoder.decompress(data, limit)
+    except zlib.error:
+        raise InputError("the body is no gzip", remedy="Send gzip.") from None
+    if decoder.unconsumed_tail or not decoder.eof:
+        raise InputError(
+            f"the body is cut off or larger than {limit} bytes",
+            remedy="Send smaller bodies.",
+            code="input.too_large",
+        )
+    return plain
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    control: ControlServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Stay quiet: OPA repeats what failed, and its status report says why."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 120
+    server: _Server
+
+    def do_GET(self) -> None:
+        if not self._authentic():
+            return
+        if self.path.partition("?")[0] != _BUNDLE_PATH:
+            self._answer(404)
+            return
+        known = self.headers.get("If-None-Match")
+        found = self.server.control.offer(known, longest_wait(self.headers.get("Prefer")))
+        if found is not None:
+            self._answer(200, found[1], {"ETag": f'"{found[0]}"', "Content-Type": _LONG_POLL_TYPE})
+        elif known:
+            self._answer(304, headers={"ETag": known, "Content-Type": _LONG_POLL_TYPE})
+        else:
+            self._answer(404)
+
+    def do_POST(self) -> None:
+        if not self._authentic():
+            return
+        control = self.server.control
+        try:
+            document = parse_json(self._body(), where=self.path, max_bytes=_MAX_PLAIN)
+            if self.path == "/logs" and isinstance(document, list):
+                control.on_logs([each for each in document if isinstance(each, dict)])
+            elif self.path == "/status" and isinstance(document, dict):
+                control.status(document)
+            else:
+                self._answer(404)
+                return
+        except InputError:
+            self._answer(400)
+        except DataSpineError:
+            self._answer(503)  # OPA keeps the events and tries again
+        except Exception:
+            self._answer(500)
+            raise
+        else:
+            self._answer(204)
+
+    def _authentic(self) -> bool:
+        sent = self.headers.get("Authorization", "").encode()
+        if hmac.compare_digest(sent, f"Bearer {self.server.control.token}".encode()):
+            return True
+        self._answer(401)
+        return False
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit() or int(length) > _MAX_BODY:
+            raise InputError("no body of a length within the limit", remedy="Send less.")
+        data = self.rfile.read(int(length))
+        if self.headers.get("Content-Encoding", "").lower() == "gzip":
+            return gunzip(data, _MAX_PLAIN)
+        return data
+
+    def _answer(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
+        if status >= 400:
+            self.close_connection = True  # an unread body must not become the next request
+        with contextlib.suppress(OSError):  # the child died; nobody waits for the answer
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            if status not in (204, 304):
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - inherited name
+        """Stay quiet: requests of the child are no news."""

@@ -1,0 +1,294 @@
+"""The journal of every asked decision, and the log that OPA uploaded.
+
+Both are kept apart on purpose: what was asked and what was logged are compared by the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from dataspine.core.canonical import digest
+from dataspine.core.clock import Clock, rfc3339, utc_now
+from dataspine.core.database import Database
+from dataspine.core.errors import InputError, NotFoundError
+from dataspine.decisions._tables import decision_log, flushes, journal
+from dataspine.decisions.decision import Decision
+
+__all__ = ["DecisionLog", "Entry", "Ingested", "Journal", "Search"]
+
+_MAX_PAGE = 1_000
+_MAX_ID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal row: the decision, who asked about what, and whether it was acted on.
+
+    ``class_count`` is how many rows the decision stands for; ``number`` grows with every entry.
+    """
+
+    number: int
+    decision: Decision
+    name: str
+    actor: str
+    acted: bool
+    class_count: int
+    opa_decision_id: str | None
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object that search and evidence show."""
+        return {
+            **self.decision.document(),
+            "number": self.number,
+            "name": self.name,
+            "actor": self.actor,
+            "acted": self.acted,
+            "class_count": self.class_count,
+            "opa_decision_id": self.opa_decision_id,
+            "codes": list(self.decision.codes),
+            "result_digest": self.decision.result_digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for in the journal; None means any. ``since`` is inside, ``until`` outside.
+
+    ``before`` continues a page: only entries with a smaller number.
+    """
+
+    point: str | None = None
+    name: str | None = None
+    allow: bool | None = None
+    code: str | None = None
+    revision: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of uploaded events: new ones, known ones, and ones without an id or a time."""
+
+    stored: int
+    duplicates: int
+    refused: int
+
+
+class Journal:
+    """Reads and writes the journal of one database.
+
+    Entries of a flush are invisible until the flush is applied.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(  # noqa: PLR0913 - one row, one call
+        self,
+        connection: sa.Connection,
+        decision: Decision,
+        *,
+        name: str,
+        actor: str,
+        acted: bool,
+        class_count: int = 1,
+        flush_id: int | None = None,
+    ) -> int:
+        """Write one entry in the caller's transaction and return its number."""
+        policy = decision.policy
+        row = journal.insert().values(
+            decision_id=decision.decision_id,
+            point=decision.point,
+            name=name,
+            actor=actor,
+            at=_sortable(decision.evaluated_at),
+            input_digest=decision.input_digest,
+            result_digest=decision.result_digest,
+            allow=decision.allow,
+            codes=list(decision.codes),
+            revision=None if policy is None else policy.revision,
+            sequence=None if policy is None else policy.sequence,
+            acted=acted,
+            # Items of a batch share one entry of OPA's log: `<id>#<n>`.
+            opa_decision_id=None if policy is None else decision.decision_id.partition("#")[0],
+            class_count=class_count,
+            flush_id=flush_id,
+            document=decision.document(),
+        )
+        key = connection.execute(row).inserted_primary_key
+        return int(key[0]) if key is not None else 0
+
+    def get(self, decision_id: str) -> Entry:
+        """Return one entry, or raise ``NotFoundError``."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                sa.select(journal).where(journal.c.decision_id == decision_id, _visible(connection))
+            ).one_or_none()
+        if found is None:
+            raise NotFoundError(
+                "no such decision", where=decision_id[:_MAX_ID], remedy="See `spine audit`."
+            )
+        return _entry(found)
+
+    def list(self, search: Search | None = None, *, limit: int = 100) -> Sequence[Entry]:
+        """Return the newest entries first, at most ``limit`` (1 to 1000)."""
+        if not 1 <= limit <= _MAX_PAGE:
+            raise InputError(f"limit must be 1 to {_MAX_PAGE}", remedy="Ask for less.")
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(journal)
+                .where(_visible(connection), *_conditions(search or Search()))
+                .order_by(journal.c.id.desc())
+                .limit(limit)
+            ).all()
+        return [_entry(row) for row in rows]
+
+    def counts(self, search: Search | None = None) -> dict[str, dict[str, int]]:
+        """Return how many decisions each point allowed and denied."""
+        counted: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(journal.c.point, journal.c.allow, sa.func.count())
+                .where(_visible(connection), *_conditions(search or Search()))
+                .group_by(journal.c.point, journal.c.allow)
+                .order_by(journal.c.point)
+            )
+            for point, allow, number in rows:
+                counts = counted.setdefault(point, {"allow": 0, "deny": 0})
+                counts["allow" if allow else "deny"] = number
+        return counted
+
+
+class DecisionLog:
+    """Keeps the events that OPA uploaded, each once."""
+
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    def ingest(self, events: Iterable[Mapping[str, Any]]) -> Ingested:
+        """Store events durably; OPA sends a chunk again when an upload failed."""
+        received = rfc3339(self._clock())
+        rows, refused = [], 0
+        for event in events:
+            row = _log_row(event, received)
+            if row is None:
+                refused += 1
+            else:
+                rows.append(row)
+        stored = 0
+        if rows:
+            with self._database.begin() as connection:
+                statement = insert(decision_log).on_conflict_do_nothing()
+                stored = connection.execute(statement, rows).rowcount
+        return Ingested(stored, len(rows) - stored, refused)
+
+    def get(self, decision_id: str) -> Mapping[str, Any]:
+        """Return one event as OPA sent it, or raise ``NotFoundError``."""
+        with self._database.read() as connection:
+            event: Mapping[str, Any] | None = connection.execute(
+                sa.select(decision_log.c.document).where(
+                    decision_log.c.decision_id == decision_id.partition("#")[0]
+                )
+            ).scalar_one_or_none()
+        if event is None:
+            raise NotFoundError(
+                "OPA logged no such decision",
+                where=decision_id[:_MAX_ID],
+                remedy="Logs arrive within seconds; see `spine audit reconcile`.",
+            )
+        return event
+
+    def unlogged(self, *, limit: int = 100) -> Sequence[str]:
+        """Return the ids of OPA's decisions that the journal has and OPA's log has not."""
+        with self._database.read() as connection:
+            return list(
+                connection.scalars(
+                    sa.select(journal.c.opa_decision_id)
+                    .where(
+                        journal.c.opa_decision_id.is_not(None),
+                        journal.c.opa_decision_id.not_in(sa.select(decision_log.c.decision_id)),
+                        _visible(connection),
+                    )
+                    .distinct()
+                    .order_by(journal.c.opa_decision_id)
+                    .limit(limit)
+                )
+            )
+
+
+def _visible(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    if not sa.inspect(connection).has_table(flushes.name):
+        return journal.c.flush_id.is_(None)  # no flush was ever applied
+    applied = sa.select(flushes.c.id).where(flushes.c.state == "applied")
+    return sa.or_(journal.c.flush_id.is_(None), journal.c.flush_id.in_(applied))
+
+
+def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        column == value
+        for column, value in (
+            (journal.c.point, search.point),
+            (journal.c.name, search.name),
+            (journal.c.allow, search.allow),
+            (journal.c.revision, search.revision),
+        )
+        if value is not None
+    ]
+    if search.code is not None:
+        codes = sa.func.json_each(journal.c.codes).table_valued("value")
+        conditions.append(sa.exists(sa.select(1).where(codes.c.value == search.code)))
+    if search.since is not None:
+        conditions.append(journal.c.at >= _sortable(search.since))
+    if search.until is not None:
+        conditions.append(journal.c.at < _sortable(search.until))
+    if search.before is not None:
+        conditions.append(journal.c.id < search.before)
+    return conditions
+
+
+def _entry(row: sa.Row[Any]) -> Entry:
+    return Entry(
+        number=row.id,
+        decision=Decision.of(row.document),
+        name=row.name,
+        actor=row.actor,
+        acted=row.acted,
+        class_count=row.class_count,
+        opa_decision_id=row.opa_decision_id,
+    )
+
+
+def _sortable(at: datetime) -> str:
+    # Always six digits, so that text order is time order.
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _log_row(event: Mapping[str, Any], received: str) -> dict[str, Any] | None:
+    decision_id, at = event.get("decision_id"), event.get("timestamp")
+    if not isinstance(decision_id, str) or not isinstance(at, str) or len(decision_id) > _MAX_ID:
+        return None
+    asked = event.get("input")
+    revisions = [
+        each.get("revision")
+        for each in (event.get("bundles") or {}).values()
+        if isinstance(each, Mapping)
+    ]
+    timeless = {k: v for k, v in asked.items() if k != "at"} if isinstance(asked, dict) else None
+    return {
+        "decision_id": decision_id,
+        "at": at,
+        "path": str(event.get("path", "")),
+        "revision": revisions[0] if revisions else None,
+        "input_digest": None if timeless is None else digest(timeless),
+        "received_at": received,
+        "document": dict(event),
+    }
