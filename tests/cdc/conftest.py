@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 from dataspine.cdc.cluster import DemoCluster
+from dataspine.cdc.postgres import PostgresSource
 
 _numbers = itertools.count(1)
 Run = Callable[..., list[tuple[object, ...]]]
@@ -44,6 +45,21 @@ def run(dsn: str) -> Iterator[Run]:
 
     yield execute
     connection.close()
+
+
+@pytest.fixture
+def source(dsn: str) -> Iterator[Callable[..., PostgresSource]]:
+    """Make sources of the test's database; each is destroyed at the end."""
+    made: list[PostgresSource] = []
+
+    def make(*tables: str, name: str = "spine_test") -> PostgresSource:
+        made.append(PostgresSource(dsn, tables, name, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.destroy()
+        one.close()
 
 
 def _drop_slots(cluster: DemoCluster, database: str) -> None:

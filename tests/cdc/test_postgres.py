@@ -12,21 +12,8 @@ from dataspine.cdc.postgres import PostgresSource
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., list[tuple[object, ...]]]
+Make = Callable[..., PostgresSource]
 Plain = tuple[str, str, object, object]
-
-
-@pytest.fixture
-def source(dsn: str) -> Iterator[Callable[..., PostgresSource]]:
-    made: list[PostgresSource] = []
-
-    def make(*tables: str, name: str = "spine_test") -> PostgresSource:
-        made.append(PostgresSource(dsn, tables, name, name))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.destroy()
-        one.close()
 
 
 def start(source: PostgresSource) -> Iterator[Batch | None]:
@@ -54,7 +41,7 @@ def plain(batches: list[Batch]) -> list[Plain]:
     return [(c.op.value, c.relation.name, c.row, c.old) for b in batches for c in b.changes]
 
 
-def test_insert_update_and_delete_arrive_in_their_transaction(source, run: Run) -> None:
+def test_insert_update_and_delete_arrive_in_their_transaction(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, note text)")
     stream = start(source("t"))
     run(
@@ -75,7 +62,7 @@ def test_insert_update_and_delete_arrive_in_their_transaction(source, run: Run) 
     assert batch.snapshot is False
 
 
-def test_a_composite_key_and_its_change(source, run: Run) -> None:
+def test_a_composite_key_and_its_change(source: Make, run: Run) -> None:
     run("CREATE TABLE t (note text, a int, b text, PRIMARY KEY (b, a) INCLUDE (note))")
     stream = start(source("t"))
     run("INSERT INTO t VALUES ('x', 1, 'p')")
@@ -90,7 +77,9 @@ def test_a_composite_key_and_its_change(source, run: Run) -> None:
     assert batches[0].changes[0].relation.key_indexes == (1, 2)
 
 
-def test_identity_full_sends_the_whole_old_row_and_keeps_the_primary_key(source, run: Run) -> None:
+def test_identity_full_sends_the_whole_old_row_and_keeps_the_primary_key(
+    source: Make, run: Run
+) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, a text, b text)")
     run("ALTER TABLE t REPLICA IDENTITY FULL")
     stream = start(source("t"))
@@ -105,7 +94,7 @@ def test_identity_full_sends_the_whole_old_row_and_keeps_the_primary_key(source,
     assert {c.relation.key_indexes for c in batches[0].changes} == {(0,)}
 
 
-def test_identity_index_makes_its_columns_the_key(source, run: Run) -> None:
+def test_identity_index_makes_its_columns_the_key(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, code text NOT NULL, a text)")
     run("CREATE UNIQUE INDEX t_code ON t (code)")
     run("ALTER TABLE t REPLICA IDENTITY USING INDEX t_code")
@@ -123,7 +112,7 @@ def test_identity_index_makes_its_columns_the_key(source, run: Run) -> None:
     assert (relation.identity, relation.key_indexes) == ("index", (1,))
 
 
-def test_an_unchanged_toasted_value_is_marked(source, run: Run) -> None:
+def test_an_unchanged_toasted_value_is_marked(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, small text, big text)")
     run("ALTER TABLE t ALTER big SET STORAGE EXTERNAL")
     stream = start(source("t"))
@@ -135,7 +124,7 @@ def test_an_unchanged_toasted_value_is_marked(source, run: Run) -> None:
     ]
 
 
-def test_identity_full_fills_an_unchanged_toasted_value(source, run: Run) -> None:
+def test_identity_full_fills_an_unchanged_toasted_value(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, small text, big text)")
     run("ALTER TABLE t ALTER big SET STORAGE EXTERNAL")
     run("ALTER TABLE t REPLICA IDENTITY FULL")
@@ -146,7 +135,7 @@ def test_identity_full_fills_an_unchanged_toasted_value(source, run: Run) -> Non
     assert plain(take(stream, 2))[1] == ("update", "t", ("1", "b", big), ("1", "a", big))
 
 
-def test_a_truncate_names_each_table(source, run: Run) -> None:
+def test_a_truncate_names_each_table(source: Make, run: Run) -> None:
     run("CREATE TABLE a (id int PRIMARY KEY)")
     run("CREATE TABLE b (id int PRIMARY KEY)")
     run("CREATE TABLE c (id int PRIMARY KEY)")
@@ -160,7 +149,7 @@ def test_a_truncate_names_each_table(source, run: Run) -> None:
     ]
 
 
-def test_a_changed_table_is_a_new_relation(source, run: Run) -> None:
+def test_a_changed_table_is_a_new_relation(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, a varchar(5))")
     one = source("t")
     stream = start(one)
@@ -210,7 +199,9 @@ TYPES: dict[str, tuple[str, str, str]] = {  # column type: (literal, type name, 
 }
 
 
-def test_snapshot_and_stream_send_the_same_text_for_each_type(source, run: Run, dsn: str) -> None:
+def test_snapshot_and_stream_send_the_same_text_for_each_type(
+    source: Make, run: Run, dsn: str
+) -> None:
     columns = ", ".join(f"c{n} {kind}" for n, kind in enumerate(TYPES))
     values = ", ".join(literal for literal, _, _ in TYPES.values())
     nulls = ", ".join("NULL" for _ in TYPES)
@@ -252,7 +243,7 @@ def test_snapshot_and_stream_send_the_same_text_for_each_type(source, run: Run, 
     assert (snapshot.begin_lsn, snapshot.commit.lsn, snapshot.commit.end_lsn) == (point,) * 3
 
 
-def test_a_heartbeat_is_an_empty_batch_that_moves_the_slot(source, run: Run) -> None:
+def test_a_heartbeat_is_an_empty_batch_that_moves_the_slot(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY)")
     one = source("t")
     stream = start(one)
@@ -271,7 +262,7 @@ def test_a_heartbeat_is_an_empty_batch_that_moves_the_slot(source, run: Run) -> 
     assert 0 <= state.lag_bytes < 1 << 24
 
 
-def test_a_partitioned_table_is_read_by_its_root(source, run: Run) -> None:
+def test_a_partitioned_table_is_read_by_its_root(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region)")
     run("CREATE TABLE t_eu PARTITION OF t FOR VALUES IN ('eu')")
     run("CREATE TABLE t_us PARTITION OF t FOR VALUES IN ('us')")
@@ -287,7 +278,7 @@ def test_a_partitioned_table_is_read_by_its_root(source, run: Run) -> None:
     ]
 
 
-def test_a_name_that_needs_quotes_is_captured_and_its_heirs_are_not(source, run: Run) -> None:
+def test_a_name_that_needs_quotes_is_captured_and_its_heirs_are_not(source: Make, run: Run) -> None:
     run('CREATE SCHEMA "Odd"')
     run('CREATE TABLE "Odd"."Ta.ble" ("Id" int PRIMARY KEY, "a b" text)')
     run('CREATE TABLE heir () INHERITS ("Odd"."Ta.ble")')
@@ -302,7 +293,7 @@ def test_a_name_that_needs_quotes_is_captured_and_its_heirs_are_not(source, run:
     assert plain(take(stream, 1)) == [("insert", "Ta.ble", ("4", "z"), None)]
 
 
-def test_a_large_transaction_comes_in_bounded_pieces(source, run: Run) -> None:
+def test_a_large_transaction_comes_in_bounded_pieces(source: Make, run: Run) -> None:
     run("CREATE TABLE t (id int PRIMARY KEY, note text)")
     stream = start(source("t"))
     run("INSERT INTO t SELECT g, 'n' || g FROM generate_series(0, 199999) g")

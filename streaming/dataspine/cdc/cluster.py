@@ -17,8 +17,9 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import psycopg2
@@ -50,10 +51,18 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# Reads until the parent's end of the pipe closes, however the parent ended, then cleans up.
+# Reads until the parent's end of the pipe closes, however the parent ended, then cleans up. Where
+# there is no signal for a parent's death the server still runs: it is killed if the process is it.
+# A killed server also leaves its lock, a piece of shared memory, which its pid file names.
 _KEEPER: Final = """
 cat >/dev/null
-pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && kill -s KILL "$pid" 2>/dev/null
+file="$1/data/postmaster.pid"
+if [ -f "$file" ]; then
+  pid=$(head -n 1 "$file")
+  ps -o args= -p "$pid" 2>/dev/null | grep -qF -- "$1" && kill -s KILL "$pid"
+  set -- "$1" $(sed -n 7p "$file")
+  [ -n "$3" ] && ipcrm -m "$3"
+fi 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   rm -rf -- "$1" 2>/dev/null
   [ -e "$1" ] || exit 0
@@ -65,11 +74,15 @@ done
 class DemoCluster:
     """A PostgreSQL cluster with ``wal_level=logical``; use it as a context manager.
 
-    Linux ends it together with the *thread* that started it, so start it from one that lives on.
+    ``settings`` override the server's. Linux ends it together with the *thread* that started it,
+    so start it from one that lives on.
     Raises ``UnavailableError`` when the binaries are missing or the server does not come up.
     """
 
-    def __init__(self, *, seconds: float = 60.0) -> None:
+    def __init__(
+        self, *, settings: Mapping[str, str] = MappingProxyType({}), seconds: float = 60.0
+    ) -> None:
+        self._settings = {**_SETTINGS, **settings}
         self._seconds = seconds
         self._folder = Path()
         self._bin = Path()
@@ -93,9 +106,7 @@ class DemoCluster:
             # 2. Another user may not be able to reach a virtual environment in root's home.
             self._bin = binaries
             if self._user is not None and not _is_public(binaries):
-                copy = self._folder / "postgresql"
-                shutil.copytree(binaries.parent, copy, symlinks=True)
-                self._bin = copy / "bin"
+                self._bin = _copy(binaries, self._folder)
             # 3. The cluster, then the server.
             self._initialise()
             self.start()
@@ -141,12 +152,14 @@ class DemoCluster:
         if self.pid is not None:
             return
         deadline = time.monotonic() + self._seconds
+        crashed = (self._folder / "data/postmaster.pid").exists()
         self._launch()
         while not self._answers():
-            if time.monotonic() > deadline:
+            ended = self.pid is None
+            if time.monotonic() > deadline or (ended and not crashed):
                 self.kill()
                 raise self._failure("the demo PostgreSQL did not come up")
-            if self.pid is None:
+            if ended:
                 # After a kill the old children may hold the memory for another moment.
                 time.sleep(0.2)
                 self._launch()
@@ -158,7 +171,7 @@ class DemoCluster:
         if server is None:
             return
         # Fast, then immediate, then by force: a stuck client must not keep the server alive.
-        for number, seconds in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5)):
+        for number, seconds in ((signal.SIGINT, 4.0), (signal.SIGQUIT, 4.0), (signal.SIGKILL, 4.0)):
             if server.poll() is not None:
                 break
             server.send_signal(number)
@@ -217,7 +230,7 @@ class DemoCluster:
             raise self._failure("the demo PostgreSQL could not be initialised")
 
     def _launch(self) -> None:
-        settings = [word for item in _SETTINGS.items() for word in ("-c", "=".join(item))]
+        settings = [word for item in self._settings.items() for word in ("-c", "=".join(item))]
         place = ["-D", str(self._folder / "data"), "-k", str(self._folder), "-p", str(_PORT)]
         self._server = self._spawn(["postgres", *place, *settings])
 
@@ -268,6 +281,16 @@ def _binaries() -> Path:
         remedy="Install it with `pip install 'data-spine[demo]'`.",
         code="cdc.demo_missing",
     )
+
+
+def _copy(binaries: Path, folder: Path) -> Path:
+    """Copy the installation; it finds its libraries in a folder beside the package."""
+    installation, package = binaries.parent, binaries.parents[1]
+    shutil.copytree(installation, folder / package.name / installation.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    return folder / package.name / installation.name / binaries.name
 
 
 def _version(initdb: Path) -> int:

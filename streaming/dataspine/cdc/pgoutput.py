@@ -26,6 +26,10 @@ _TEXT, _NULL, _TOAST = b"tnu"
 _PAD: Final = b"\0\0\0\0"  # lets kind and length be read together, also at a message's end
 _IDENTITY: Final = {ord("d"): "default", ord("n"): "nothing", ord("f"): "full", ord("i"): "index"}
 
+# Looking up an enum's member and calling a named tuple cost more than the rest of a change.
+_OP_INSERT, _OP_UPDATE, _OP_DELETE = Op.INSERT, Op.UPDATE, Op.DELETE
+_new = tuple.__new__
+
 _begin = struct.Struct(">QqI").unpack_from
 _commit = struct.Struct(">BQQq").unpack_from
 _change = struct.Struct(">IBH").unpack_from  # relation, tuple tag, number of columns
@@ -151,7 +155,7 @@ class Decoder:
         row, end = _row(message + _PAD, 8, count)
         if end != len(message):
             raise MalformedMessageError("a message and its values differ in length")
-        return self._add(Change(Op.INSERT, relation, row, None, self._sequence), end)
+        return self._add(_new(Change, (_OP_INSERT, relation, row, None, self._sequence)), end)
 
     def _update(self, message: bytes) -> Batch | None:
         oid, tag, count = _change(message, 1)
@@ -172,7 +176,7 @@ class Decoder:
             raise MalformedMessageError("a message and its values differ in length")
         if old is not None and UNCHANGED in row:
             row = _fill(row, old, whole=before == _OLD)
-        return self._add(Change(Op.UPDATE, relation, row, old, self._sequence), end)
+        return self._add(_new(Change, (_OP_UPDATE, relation, row, old, self._sequence)), end)
 
     def _delete(self, message: bytes) -> Batch | None:
         oid, tag, count = _change(message, 1)
@@ -182,7 +186,7 @@ class Decoder:
         old, end = _row(message + _PAD, 8, count)
         if end != len(message):
             raise MalformedMessageError("a message and its values differ in length")
-        return self._add(Change(Op.DELETE, relation, None, old, self._sequence), end)
+        return self._add(_new(Change, (_OP_DELETE, relation, None, old, self._sequence)), end)
 
     def _truncate(self, message: bytes) -> Batch | None:
         count, _ = _truncate(message, 1)

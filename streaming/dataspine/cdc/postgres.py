@@ -65,13 +65,14 @@ _REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "walsender",
         "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION, and set max_wal_senders.",
+        "Grant it: ALTER ROLE … REPLICATION.",
     ),
     (
         "WAL sender",
         "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION, and set max_wal_senders.",
+        "Grant it: ALTER ROLE … REPLICATION.",
     ),
+    ("standby connections", "the server has no free walsender", "Raise max_wal_senders."),
     ("does not exist", "the database or the role does not exist", "Check the connection string."),
     ("too many", "the server has no free connection", "Raise max_connections, or try again."),
 )
@@ -92,7 +93,7 @@ _FAILURES: Final[Mapping[str, tuple[type[DataSpineError], str, str]]] = {
     "42501": (
         InputError,
         "cdc.privilege",
-        "The role needs REPLICATION, CREATE on the database, and to own and SELECT the tables.",
+        "The role needs REPLICATION, CREATE on the database, to own the tables, to see every row.",
     ),
     "42704": (
         NotFoundError,
@@ -366,8 +367,7 @@ class PostgresSource:
             _close(connection)
 
     def _start(self, connection: Connection, start_lsn: int) -> ReplicationCursor:
-        cursor = connection.cursor()
-        assert isinstance(cursor, ReplicationCursor)  # noqa: S101 - narrows the stub's type
+        cursor = connection.cursor(cursor_factory=ReplicationCursor)
         cursor.start_replication(
             slot_name=self._slot,
             start_lsn=start_lsn,
