@@ -10,7 +10,7 @@ import pytest
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.event import Batch, Op
 from dataspine.cdc.postgres import PostgresSource
-from dataspine.core.errors import ConflictError, NotFoundError, UnavailableError
+from dataspine.core.errors import ConflictError, InputError, NotFoundError, UnavailableError
 
 pytestmark = pytest.mark.integration
 
@@ -177,6 +177,74 @@ def test_an_unfinished_snapshot_starts_over_after_destroy(source: Make, run: Run
     one.destroy()
     one.prepare()
     assert ids(list(one.snapshot())) == list(range(1, 30_001))
+
+
+def test_a_stream_that_was_left_behind_does_not_silence_its_successor(
+    source: Make, run: Run
+) -> None:
+    run("CREATE TABLE t (id int PRIMARY KEY)")
+    one = source("t")
+    point = one.prepare()
+    list(one.snapshot())
+    old = one.stream(point, tick=0.01)
+    assert next(old) is None
+    new = one.stream(point, tick=0.01)
+    assert next(new) is None
+    with pytest.raises(UnavailableError):
+        next(old)
+    run("INSERT INTO t VALUES (1)")
+    (batch,) = until(new, 1)
+    assert batch.commit is not None
+    one.confirm(batch.commit.end_lsn)
+    deadline = time.monotonic() + 30
+    while (state := one.slot_state()) and state.confirmed_flush_lsn < batch.commit.end_lsn:
+        assert time.monotonic() < deadline
+        next(new)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER PUBLICATION spine_test DROP TABLE u",
+        "ALTER PUBLICATION spine_test ADD TABLE v",
+        "ALTER PUBLICATION spine_test SET (publish = 'insert')",
+    ],
+)
+def test_a_changed_publication_is_refused(source: Make, run: Run, statement: str) -> None:
+    for table in ("t", "u", "v"):
+        run(f"CREATE TABLE {table} (id int PRIMARY KEY)")
+    one = source("t", "u")
+    point = one.prepare()
+    list(one.snapshot())
+    run(statement)
+    with pytest.raises(ConflictError) as caught:
+        next(one.stream(point))
+    assert caught.value.code == "cdc.publication_changed"
+
+
+def test_a_slot_that_the_server_gave_up_says_so() -> None:
+    with DemoCluster(settings={"max_slot_wal_keep_size": "1MB"}) as own:
+        one = PostgresSource(own.dsn(), ["t"], "spine_l", "spine_l")
+        connection = psycopg2.connect(own.dsn())
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE t (id int PRIMARY KEY)")
+        point = one.prepare()
+        list(one.snapshot())
+        for number in range(4):
+            cursor.execute("INSERT INTO t VALUES (%s)", (number,))
+            cursor.execute("SELECT pg_switch_wal()::text")
+        cursor.execute("CHECKPOINT")
+        state = one.slot_state()
+        assert state is not None
+        assert state.lost
+        with pytest.raises(InputError) as caught:
+            next(one.stream(point))
+        assert caught.value.code == "cdc.slot_lost"
+        one.destroy()
+        assert one.slot_state() is None
+        one.close()
+        connection.close()
 
 
 def test_two_readers_of_one_slot_do_not_mix(source: Make, run: Run) -> None:

@@ -217,9 +217,11 @@ class PostgresSource:
 
         ``start_lsn`` is the consistent point or the ``end_lsn`` of the last transaction that is
         safe. Nothing before what was confirmed comes again. Raises ``UnavailableError`` when the
-        server goes away: call it again to reconnect.
+        server goes away: call it again to reconnect. Raises ``NotFoundError``, ``ConflictError`` or
+        ``InputError`` when slot or publication are gone, changed or given up: start over.
         """
         decoder = Decoder(self.relations())
+        self._require_publication()
         self.disconnect()
         connection = self._connect(replication=True)
         self._stream = connection
@@ -229,8 +231,9 @@ class PostgresSource:
         except psycopg2.Error as error:
             raise self._failure(error, "read the stream") from None
         finally:
-            self._cursor = None
-            self._stream = None
+            # A generator that was left behind must not silence the stream that replaced it.
+            if self._stream is connection:
+                self._stream = self._cursor = None
             _close(connection)
 
     def confirm(self, lsn: int) -> None:
@@ -329,6 +332,31 @@ class PostgresSource:
                 where=self._publication if publication else self._slot,
                 remedy="Destroy the route, or give this one another name.",
                 code="cdc.slot_exists",
+            )
+
+    def _require_publication(self) -> None:
+        """Refuse a publication that no longer sends everything: a gap would go unseen."""
+        rows = self._query(
+            "SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,"
+            " n.nspname, c.relname FROM pg_publication p"
+            " LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid"
+            " LEFT JOIN pg_class c ON c.oid = r.prrelid"
+            " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = %s",
+            (self._publication,),
+        )
+        if not rows:
+            raise NotFoundError(
+                "the publication does not exist",
+                where=self._publication,
+                remedy="Destroy the route and start it again with a new snapshot.",
+                code="cdc.slot_missing",
+            )
+        if not rows[0][0] or {row[1:] for row in rows} != set(self._names):
+            raise ConflictError(
+                "the publication no longer sends every change of the route's tables",
+                where=self._publication,
+                remedy="Destroy the route and start it again with a new snapshot.",
+                code="cdc.publication_changed",
             )
 
     def _create_slot(self) -> None:
