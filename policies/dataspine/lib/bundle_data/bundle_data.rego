@@ -1,38 +1,107 @@
 # METADATA
 # description: |
-#   Whether the data that rules rely on is whole. A rule that looks something up in data of another shape finds
-#   nothing, and nothing found must never look like nothing to object to.
+#   Whether the data that people write is whole: configuration, exceptions, residency matrix. A rule that looks
+#   something up in data of another shape finds nothing, and nothing found must never look like nothing to object
+#   to. The files have JSON Schemas of their own; this repeats in Rego what decisions rest on, because every
+#   decision asks it and a JSON Schema is compiled each time.
 package dataspine.lib.bundle_data
 
 # METADATA
-# description: Configuration, exceptions, matrix and lexicon are there, and as their schema says.
+# description: Whether everything is there and whole.
 is_whole if {
-	json.match_schema(_documents, data.dataspine.schemas.data)[0]
-	_is_disjoint([geography.countries | some geography in data.dataspine.matrix.geographies])
-	_is_disjoint([geography.regions | some geography in data.dataspine.matrix.geographies])
+	_is_config
+	_is_exceptions
+	_is_matrix
 }
 
 # METADATA
-# description: Why it is not whole, for the message of the refusal.
-faults contains fault if {
-	some error in json.match_schema(_documents, data.dataspine.schemas.data)[1]
-	fault := sprintf("%s: %s", [error.field, error.desc])
+# description: What is not whole, for the message of the refusal.
+faults contains "config needs `rules` alone, each of them error, warn or ignore" if not _is_config
+
+faults contains "exceptions need a list, each with rule, applies-to, reason, approved-by, effective-until" if {
+	not _is_exceptions
 }
 
-faults contains "configuration, exceptions, matrix, lexicon or their schema is missing" if {
-	not json.match_schema(_documents, data.dataspine.schemas.data)
-}
+faults contains "matrix needs `geographies` and `transfers`, and only whole entries" if not _is_matrix
 
-faults contains "matrix: a country or a region belongs to two geographies" if {
+faults contains sprintf("matrix: %s belongs to more than one geography", [place]) if {
 	some key in ["countries", "regions"]
-	not _is_disjoint([geography[key] | some geography in data.dataspine.matrix.geographies])
+	some name, geography in data.dataspine.matrix.geographies
+	some place in geography[key]
+	some other, rival in data.dataspine.matrix.geographies
+	name < other
+	place in rival[key]
 }
 
-_documents := {
-	"config": data.dataspine.config,
-	"exceptions": data.dataspine.exceptions,
-	"matrix": data.dataspine.matrix,
-	"lexicon": data.dataspine.lexicon,
+_is_config if {
+	object.keys(data.dataspine.config) == {"rules"}
+	is_object(data.dataspine.config.rules)
+	every severity in data.dataspine.config.rules {
+		severity in {"error", "warn", "ignore"}
+	}
 }
 
-_is_disjoint(lists) if count({item | some list in lists; some item in list}) == sum([count(list) | some list in lists])
+_is_exceptions if {
+	is_array(data.dataspine.exceptions)
+	every exception in data.dataspine.exceptions {
+		object.keys(exception) == {"rule", "applies-to", "reason", "approved-by", "effective-until"}
+		every text in exception {
+			trim_space(text) != ""
+		}
+		time.parse_rfc3339_ns(exception["effective-until"]) > 0
+	}
+}
+
+_is_matrix if {
+	object.keys(data.dataspine.matrix) - {"version"} == {"geographies", "transfers"}
+	_is_places("countries")
+	_is_places("regions")
+	_is_transfers(data.dataspine.matrix.transfers)
+}
+
+# Every level is an object and every entry whole. Counted, not walked with `every`: this is asked at each decision,
+# and most entries are one of two values.
+_is_transfers(transfers) if {
+	is_object(transfers)
+	count([1 | is_object(transfers[_])]) == count(transfers)
+	count([1 | is_object(transfers[_][_])]) == sum([count(homes) | homes := transfers[_]])
+	plain := count([1 | transfers[_][_][_] == {"allow": true}]) + count([1 | transfers[_][_][_] == {"allow": false}])
+	special := [entry | entry := transfers[_][_][_]; count(entry) > 1]
+	plain + count(special) == sum([count(targets) | targets := transfers[_][_]])
+	every entry in special {
+		_is_entry(entry)
+	}
+}
+
+# A place that belongs to two geographies would take the looser answer of both.
+_is_places(key) if {
+	is_object(data.dataspine.matrix.geographies)
+	lists := [geography[key] | some geography in data.dataspine.matrix.geographies; is_array(geography[key])]
+	count(lists) == count(data.dataspine.matrix.geographies)
+	places := {place | some list in lists; some place in list; is_string(place)}
+	count(places) == sum([count(list) | some list in lists])
+}
+
+_is_entry(entry) if {
+	count(object.keys(entry) - {"allow", "basis", "obligations"}) == 0
+	is_boolean(entry.allow)
+	_is_basis(object.get(entry, "basis", _no_basis))
+	_is_obligations(object.get(entry, "obligations", []))
+}
+
+_no_basis := {"name": "none", "until": "2100-01-01T00:00:00Z"}
+
+_is_basis(basis) if {
+	object.keys(basis) == {"name", "until"}
+	trim_space(basis.name) != ""
+	time.parse_rfc3339_ns(basis.until) > 0
+}
+
+_is_obligations(obligations) if {
+	is_array(obligations)
+	every obligation in obligations {
+		object.keys(obligation) == {"type", "method"}
+		trim_space(obligation.type) != ""
+		trim_space(obligation.method) != ""
+	}
+}

@@ -20,7 +20,7 @@ answer := {
 	"policy": _policy,
 	"valid_until": _valid_until,
 } if {
-	json.match_schema(input, data.dataspine.schemas[input.point])[0]
+	json.match_schema(input, data.dataspine.schemas[input.point])[0] # regal ignore:unresolved-reference
 	time.parse_rfc3339_ns(input.at) > 0
 	count(_strangers) == 0
 	bundle_data.is_whole

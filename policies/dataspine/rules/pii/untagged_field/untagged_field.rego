@@ -17,10 +17,11 @@ import data.dataspine.lib.result
 # description: One violation per field that looks personal, is untagged and is not waived.
 deny contains violation if {
 	input.point == "schema.publish"
-	some i, field in input.facts.fields
+	some i in _suspects
+	field := input.facts.fields[i]
 	not field.tagged == true
 	not field.type in data.dataspine.lexicon.harmless_types
-	because := _suspicions({token | some token in field.tokens})
+	because := _suspicions(field.tokens)
 	count(because) > 0
 	not _is_waived(field)
 
@@ -32,16 +33,37 @@ deny contains violation if {
 	})
 }
 
+# Few fields have the head of a phrase in their name; only those are looked at closely.
+_suspects contains i if {
+	some i, field in input.facts.fields
+	some token in field.tokens
+	data.dataspine.lexicon.personal[token]
+}
+
 _is_waived(field) if trim_space(field.waiver.reason) != ""
 
-# A phrase is found by its head; its other words must stand in the name too, and no word that makes it harmless.
-_suspicions(tokens) := {phrase.why |
+# A phrase is found by its head, unless another of its words is missing or a word that makes it harmless is there.
+# What is malformed in the lexicon makes nothing harmless.
+_suspicions(tokens) := {_why(phrase) |
 	some token in tokens
-	some phrase in data.dataspine.lexicon.personal[token]
-	every word in phrase.with {
-		word in tokens
-	}
-	every word in phrase.unless {
-		not word in tokens
-	}
+	some phrase in _phrases(data.dataspine.lexicon.personal[token])
+	not _is_harmless(phrase, tokens)
 }
+
+_is_harmless(phrase, tokens) if {
+	some word in phrase.with
+	not word in tokens
+}
+
+_is_harmless(phrase, tokens) if {
+	some word in phrase.unless
+	word in tokens
+}
+
+_phrases(found) := found if {
+	is_array(found)
+} else := [{}]
+
+_why(phrase) := phrase.why if {
+	is_string(phrase.why)
+} else := "a word of the lexicon"

@@ -1,0 +1,196 @@
+package dataspine.main_test
+
+import data.dataspine.lib.fixture_test as fixture
+import data.dataspine.main
+
+_manifest := {"revision": "1.4.0+sha256.9f2c", "roots": ["dataspine"], "metadata": {"sequence": 41}}
+
+test_whole_answers if {
+	_route(fixture.route) == {
+		"allow": true,
+		"violations": [],
+		"obligations": [{
+			"type": "mask",
+			"path": "/facts/sinks/0/masks/customers.email",
+			"field": "email",
+			"method": "hmac",
+		}],
+		"policy": {"revision": "1.4.0+sha256.9f2c", "sequence": 41},
+		"valid_until": "2027-03-31T00:00:00Z",
+	}
+	_schema(fixture.schema([fixture.field]), fixture.config, []).allow
+	_row(fixture.row({"country": "DE"})).allow
+	not _row(fixture.row({"country": "BR"})).allow
+}
+
+test_a_warning_allows if {
+	answer := _schema(fixture.changed(fixture.schema([]), "/facts/metadata", {}), fixture.config, [])
+	answer.allow
+	[violation.code | some violation in answer.violations] == ["contract.owner_missing"]
+}
+
+test_severity_is_configured_by_code_before_domain[note] if {
+	some note, case in {
+		"code": [{"contract.owner_missing": "error", "contract": "ignore"}, ["error"], false],
+		"domain": [{"contract": "error"}, ["error"], false],
+		"ignored": [{"contract": "ignore"}, [], true],
+	}
+	question := fixture.changed(fixture.schema([]), "/facts/metadata", {})
+	answer := _schema(question, {"rules": case[0]}, [])
+	[violation.severity | some violation in answer.violations] == case[1]
+	answer.allow == case[2]
+}
+
+test_a_running_exception_warns_and_dates_the_answer if {
+	exception := fixture.exception("contract.owner_missing")
+	question := fixture.changed(fixture.schema([]), "/facts/metadata", {})
+	strict := {"rules": {"contract": "error"}}
+	running := _schema(question, strict, [exception])
+	running.allow
+	running.violations[0].exception == exception
+	running.valid_until == "2027-01-31T00:00:00Z"
+	ended := _schema(object.union(question, {"at": "2027-01-31T00:00:00Z"}), strict, [exception])
+	not ended.allow
+	not _schema(fixture.changed(question, "/facts/name", "other.customers"), strict, [exception]).allow
+}
+
+test_no_question_is_refused[note] if {
+	some note, question in {
+		"empty": {},
+		"null": null,
+		"text": "x",
+		"other point": fixture.schema([]),
+		"no name": json.patch(fixture.route, [{"op": "remove", "path": "/facts/name"}]),
+		"unknown fact": fixture.changed(fixture.route, "/facts/extra", 1),
+		"no time": fixture.changed(fixture.route, "/at", "now"),
+	}
+	answer := _route(question)
+	not answer.allow
+	[violation.code | some violation in answer.violations] == ["engine.invalid_input"]
+	answer.valid_until == null
+}
+
+test_a_row_brings_guard_columns_alone if {
+	answer := _row(fixture.row({"country": "DE", "email": "a@b.example"}))
+	not answer.allow
+	answer.violations[0].message == "the input is not a question for row.replicate: row: email is no guard column"
+}
+
+test_data_that_is_not_whole_is_refused[note] if {
+	some note, case in {
+		"severity": [{"rules": {"pii": "high"}}, [], fixture.matrix],
+		"config key": [{"rules": {}, "rule": {}}, [], fixture.matrix],
+		"config type": [{"rules": []}, [], fixture.matrix],
+		"exceptions type": [fixture.config, {}, fixture.matrix],
+		"exception without reason": [
+			fixture.config,
+			[object.union(fixture.exception("pii.x"), {"reason": " "})],
+			fixture.matrix,
+		],
+		"matrix type": [fixture.config, [], {}],
+		"entry": [fixture.config, [], fixture.changed(fixture.matrix, "/transfers/PII/EU/US/allow", "yes")],
+		"basis": [fixture.config, [], fixture.changed(fixture.matrix, "/transfers/PII/EU/US/basis", false)],
+		"until": [fixture.config, [], fixture.changed(fixture.matrix, "/transfers/PII/EU/US/basis/until", "later")],
+		"obligations": [fixture.config, [], fixture.changed(fixture.matrix, "/transfers/PII/EU/US/obligations", {})],
+		"country twice": [fixture.config, [], fixture.changed(fixture.matrix, "/geographies/US/countries", ["DE"])],
+		"region twice": [fixture.config, [], fixture.changed(fixture.matrix, "/geographies/US/regions", ["eu-west-1"])],
+	}
+	answer := main.route_deploy with input as fixture.route
+		with data.dataspine.config as case[0]
+		with data.dataspine.exceptions as case[1]
+		with data.dataspine.matrix as case[2]
+	not answer.allow
+	[violation.code | some violation in answer.violations] == ["engine.invalid_data"]
+}
+
+test_malformed_custom_rules_deny[note] if {
+	some note, rule in {
+		"no set": {"deny": ["x"]},
+		"object": {"deny": {}},
+		"no violation": {"deny": {"x"}},
+		"foreign code": {"deny": {_violation("pii.untagged_field")}},
+		"half": {"deny": {{"code": "shop.odd", "severity": "error"}}},
+		"obligations": {"deny": set(), "obligations": {{"type": "mask"}}},
+	}
+	answer := _custom(rule, {"engine": "ignore", "shop": "ignore"})
+	not answer.allow
+	[violation.code | some violation in answer.violations] == ["engine.malformed_rule"]
+}
+
+test_custom_rules_are_judged_as_ours_are if {
+	rule := {"deny": {_violation("shop.odd")}}
+	not _custom(rule, {}).allow
+	_custom(rule, {"shop.odd": "warn"}).allow
+	_custom({"deny": set()}, {}).allow
+}
+
+test_unknown_severity_denies if {
+	rule := {"deny": {object.union(_violation("shop.odd"), {"severity": "high"})}}
+	not _custom(rule, {}).allow
+}
+
+test_filter_answers_as_the_decision_does[note] if {
+	some note, values in {"clear": {"country": "DE"}, "no entry": {"country": "BR"}, "null": {"country": null}}
+	some rules in [{}, {"residency": "warn"}]
+	some exceptions in [[], [fixture.exception("residency.home_not_allowed")]]
+	decided := main.row_replicate.allow with input as fixture.row(values)
+		with data.dataspine.config as {"rules": rules}
+		with data.dataspine.exceptions as exceptions
+		with data.dataspine.matrix as fixture.matrix
+	filtered := {true | main.row_replicate_filter} with input as fixture.row(values)
+		with data.dataspine.config as {"rules": rules}
+		with data.dataspine.exceptions as exceptions
+		with data.dataspine.matrix as fixture.matrix
+	decided == true in filtered
+}
+
+test_filter_of_no_question_is_never_true[note] if {
+	some note, question in {"empty": {}, "other point": fixture.route, "no columns": fixture.changed(
+		fixture.row({"country": "DE"}),
+		"/facts/columns",
+		[],
+	)}
+	not main.row_replicate_filter with input as question
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+}
+
+_violation(code) := {
+	"code": code,
+	"severity": "error",
+	"message": "odd",
+	"path": "",
+	"remediation": "",
+	"controls": [],
+}
+
+_schema(question, config, exceptions) := answer if {
+	answer := main.schema_publish with input as question
+		with data.dataspine.config as config
+		with data.dataspine.exceptions as exceptions
+		with data.dataspine.matrix as fixture.matrix
+}
+
+_route(question) := answer if {
+	answer := main.route_deploy with input as question
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+		with data.system.bundles as {"main": {"manifest": _manifest}}
+}
+
+_row(question) := answer if {
+	answer := main.row_replicate with input as question
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+}
+
+_custom(rule, rules) := answer if {
+	answer := main.route_deploy with input as fixture.route
+		with data.dataspine.config as {"rules": rules}
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+		with data.dataspine.custom as {"shop": {"odd": rule}}
+}
