@@ -1,0 +1,157 @@
+"""What a schema says about each of its fields: the facts that a policy reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Annotations", "Field", "classifications_of", "read_annotations", "words"]
+
+CLASSIFICATIONS = ("PII", "PCI", "Restricted", "Internal", "Public")
+
+_SPELLING = {name.lower(): name for name in CLASSIFICATIONS}
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_BRACKETS = re.compile(r"\[([A-Za-z ,]{1,80})\]")
+_WAIVER = re.compile(r"\[\s*not-pii\s*:([^\]]{0,500})\]", re.IGNORECASE)
+_RETAIN = re.compile(r"\bretain\s*=\s*([A-Za-z0-9]{1,40})")
+_SHORT = re.compile(r"([0-9]{1,6})(h|d|w|mo|m|y)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What is written about a field: its classifications, retention and waiver, when given."""
+
+    classifications: tuple[str, ...] = ()
+    retention: str | None = None
+    waiver: str | None = None
+
+    def joined(self, other: Annotations) -> Annotations:
+        """Return both; where only one can hold, this one's."""
+        return Annotations(
+            _distinct((*self.classifications, *other.classifications)),
+            self.retention if self.retention is not None else other.retention,
+            self.waiver if self.waiver is not None else other.waiver,
+        )
+
+    def contents(self) -> Annotations:
+        """Return what also holds for the fields of a record: all but the waiver."""
+        return Annotations(self.classifications, self.retention)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a schema.
+
+    ``path`` is written ``a.b`` for a record's field, ``a[]`` for an array's items and ``a{}`` for a
+    map's values. ``classifications`` is never empty: a field that nothing classifies is
+    ``("Public",)`` and not ``tagged``. A field of a classified record has that record's
+    classifications and retention too. ``line`` is None when the field stands in another file.
+    """
+
+    path: str
+    type: str
+    doc: str
+    tokens: tuple[str, ...]
+    classifications: tuple[str, ...]
+    tagged: bool
+    retention: str | None
+    waiver: str | None
+    line: int | None
+
+    @classmethod
+    def of(  # noqa: PLR0913 - one argument per fact
+        cls,
+        path: str,
+        kind: str,
+        *,
+        doc: str,
+        name: str,
+        context: str,
+        own: Annotations,
+        inherited: Annotations,
+        line: int | None,
+    ) -> Field:
+        """Return the field ``name`` of the record ``context``."""
+        all_of_it = own.joined(inherited)
+        return cls(
+            path,
+            kind,
+            doc,
+            _distinct((*words(name), *words(context))),
+            all_of_it.classifications or ("Public",),
+            bool(own.classifications),
+            all_of_it.retention,
+            own.waiver,
+            line,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return the field as the JSON object of a decision's facts."""
+        facts: dict[str, Any] = {
+            "path": self.path,
+            "type": self.type,
+            "doc": self.doc,
+            "tokens": list(self.tokens),
+            "classifications": list(self.classifications),
+            "tagged": self.tagged,
+            "retention": self.retention,
+        }
+        if self.waiver is not None:
+            facts["waiver"] = {"reason": self.waiver}
+        if self.line is not None:
+            facts["line"] = self.line
+        return facts
+
+
+def read_annotations(
+    texts: Iterable[str] = (), *, tags: Iterable[str] = (), retention: str | None = None
+) -> Annotations:
+    """Read what docs and comments (``texts``), tags and a retention property say.
+
+    The words of the five classifications get their own spelling; other tags are kept as written.
+    ``90d`` becomes ``P90D``; a retention that is no duration is kept as written, for a policy to
+    judge.
+    """
+    found = [_SPELLING.get(tag.strip().lower(), tag.strip()) for tag in tags if tag.strip()]
+    waiver = None
+    for text in texts:
+        for match in _BRACKETS.finditer(text):
+            named = [_SPELLING.get(word.strip().lower()) for word in match[1].split(",")]
+            if None not in named:
+                found += [name for name in named if name is not None]
+        if retention is None and (match_retain := _RETAIN.search(text)):
+            retention = match_retain[1]
+        if waiver is None and (match_waiver := _WAIVER.search(text)):
+            waiver = match_waiver[1].strip()
+    return Annotations(_distinct(found), _duration(retention), waiver)
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Split a name into lower-case words: at case, digits and every other character."""
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
+def classifications_of(fields: Sequence[Mapping[str, Any]], column: str) -> tuple[str, ...]:
+    """Return the classifications of a column and all that it contains; empty when it is unknown.
+
+    ``fields`` are facts as ``Field.facts`` returns them. A column whose record holds a classified
+    field is as classified as that field, whatever is said about the column itself.
+    """
+    inside = tuple(column + mark for mark in ".[{")
+    found = [f for f in fields if f["path"] == column or f["path"].startswith(inside)]
+    named = _distinct(name for f in found for name in f["classifications"])
+    return tuple(name for name in named if name != "Public") or named
+
+
+def _duration(text: str | None) -> str | None:
+    short = _SHORT.fullmatch(text.strip()) if text is not None else None
+    if short is None:
+        return text.strip() if text is not None else None
+    number, unit = short[1], short[2].lower()
+    return f"PT{number}H" if unit == "h" else f"P{number}{unit[0].upper()}"
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

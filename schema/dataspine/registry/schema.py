@@ -1,0 +1,216 @@
+"""A parsed schema of either format, and the cache that makes the second parse free."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dataspine.core.canonical import digest
+from dataspine.core.errors import InputError
+from dataspine.registry._json import invalid
+from dataspine.registry._workers import ProtobufWorkers
+from dataspine.registry.avro import Avro, parse_avro
+from dataspine.registry.field import Field
+from dataspine.registry.protobuf import Protobuf, parse_protobuf
+
+__all__ = ["TYPES", "Lookup", "ParsedSchema", "Stored", "parse", "reference_key"]
+
+TYPES = ("AVRO", "PROTOBUF")
+MAX_REFERENCES = 100
+CACHE_ENTRIES = 256
+
+
+class Stored(Protocol):
+    """What a reference points at: a stored version."""
+
+    @property
+    def type(self) -> str:
+        """The format."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        ...
+
+    @property
+    def references(self) -> Sequence[Mapping[str, Any]]:
+        """What it refers to itself."""
+        ...
+
+
+Lookup = Callable[[str, int], Stored]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSchema:
+    """A schema that is well-formed.
+
+    ``digest`` names the content: the canonical form, without white space and (Avro) order of keys,
+    but with docs, tags and comments, as those carry classifications. ``structure`` leaves them out.
+    ``fingerprint`` is the CRC-64 of Avro's parsing canonical form, empty for Protobuf.
+    """
+
+    type: str
+    text: str
+    canonical: str
+    digest: str
+    fields: tuple[Field, ...]
+    fingerprint: str = ""
+    structure: bytes = field(default=b"", repr=False)
+    model: Avro | Protobuf | None = field(default=None, repr=False, compare=False)
+
+
+class _Cache:
+    """The schemas parsed last."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, ParsedSchema] = OrderedDict()
+
+    def get(self, key: str) -> ParsedSchema | None:
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+            return found
+
+    def put(self, key: str, parsed: ParsedSchema) -> None:
+        with self._lock:
+            self._known[key] = parsed
+            while len(self._known) > self._entries:
+                self._known.popitem(last=False)
+
+
+_cache = _Cache(CACHE_ENTRIES)
+
+
+def parse(
+    schema_type: str,
+    text: str,
+    references: Sequence[Mapping[str, Any]] = (),
+    *,
+    workers: ProtobufWorkers | None = None,
+    lookup: Lookup | None = None,
+) -> ParsedSchema:
+    """Parse a schema, or raise ``InputError`` (code ``registry.invalid_schema`` and its line).
+
+    ``references`` are ``{"name", "subject", "version"}``; ``lookup`` finds what they name
+    (``Registry.reference``). Protobuf needs ``workers``. A text parsed lately comes from a cache.
+    """
+    if schema_type not in TYPES:
+        raise InputError(
+            f"the schema type {schema_type[:40]!r} is unknown",
+            remedy=f"Use one of {', '.join(TYPES)}.",
+            code="registry.unknown_type",
+        )
+    dependencies = _resolve(references, schema_type, lookup)
+    key = _key(schema_type, text, dependencies)
+    parsed = _cache.get(key)
+    if parsed is None:
+        parsed = _parse(schema_type, text, dependencies, workers)
+        _cache.put(key, parsed)
+    return parsed
+
+
+def reference_key(references: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return references in the one order and shape that identity compares."""
+    plain = [_checked(reference) for reference in references]
+    return [
+        {"name": name, "subject": subject, "version": version}
+        for name, subject, version in sorted(plain)
+    ]
+
+
+def _parse(
+    schema_type: str,
+    text: str,
+    dependencies: Sequence[tuple[str, str]],
+    workers: ProtobufWorkers | None,
+) -> ParsedSchema:
+    model: Avro | Protobuf
+    fingerprint = ""
+    if schema_type == "AVRO":
+        model = avro = parse_avro(text, dependencies)
+        fingerprint = avro.fingerprint
+    elif workers is None:
+        raise ValueError("Protobuf needs workers")
+    else:
+        model = parse_protobuf(text, dependencies, workers)
+    return ParsedSchema(
+        schema_type,
+        text,
+        model.canonical,
+        digest([schema_type, model.canonical]),
+        model.fields,
+        fingerprint,
+        model.structure,
+        model,
+    )
+
+
+def _key(schema_type: str, text: str, dependencies: Sequence[tuple[str, str]]) -> str:
+    summary = hashlib.sha256()
+    for part in (schema_type, text, *(part for pair in dependencies for part in pair)):
+        data = part.encode("utf-8", "surrogatepass")
+        summary.update(len(data).to_bytes(8, "big"))
+        summary.update(data)
+    return summary.hexdigest()
+
+
+def _checked(reference: Mapping[str, Any]) -> tuple[str, str, int]:
+    name, subject, version = (reference.get(key) for key in ("name", "subject", "version"))
+    if not isinstance(name, str) or not isinstance(subject, str) or type(version) is not int:
+        raise invalid(
+            "a reference without name, subject and version number",
+            None,
+            'Write {"name": "shop.Address", "subject": "shop.addresses", "version": 1}.',
+            where="references",
+        )
+    return name, subject, version
+
+
+def _resolve(
+    references: Sequence[Mapping[str, Any]], schema_type: str, lookup: Lookup | None
+) -> list[tuple[str, str]]:
+    """Return (name, text) of all that is referred to, what is needed first in front."""
+    found: dict[str, tuple[str, int, str]] = {}
+    order: list[str] = []
+
+    def visit(wanted: Sequence[Mapping[str, Any]], depth: int) -> None:
+        for reference in wanted:
+            name, subject, version = _checked(reference)
+            if name in found:
+                if found[name][:2] != (subject, version):
+                    raise invalid(
+                        f"{name!r} refers to two versions", None, "Use one.", where="references"
+                    )
+                continue
+            if depth > MAX_REFERENCES or len(found) >= MAX_REFERENCES or lookup is None:
+                raise invalid(
+                    f"{name!r} cannot be resolved"
+                    if lookup is None
+                    else f"more than {MAX_REFERENCES} references",
+                    None,
+                    "Put the types into this schema.",
+                    where="references",
+                )
+            stored = lookup(subject, version)
+            if stored.type != schema_type:
+                raise invalid(
+                    f"{name!r} is {stored.type}, not {schema_type}",
+                    None,
+                    "Refer to a schema of the same type.",
+                    where="references",
+                )
+            found[name] = (subject, version, stored.text)
+            visit(stored.references, depth + 1)
+            order.append(name)
+
+    visit(references, 1)
+    return [(name, found[name][2]) for name in order]
