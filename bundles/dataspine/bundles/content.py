@@ -1,0 +1,225 @@
+"""A bundle's content: the product's rules and a workspace's own, with one digest."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dataspine.bundles import archive
+from dataspine.core.canonical import Json, canonical, digest, sha256
+from dataspine.core.errors import InputError, IntegrityError, UnavailableError
+
+__all__ = ["MANIFEST", "Content", "Inputs", "Product", "build", "file_hash", "packaged"]
+
+MANIFEST = ".manifest"
+ROOT = "dataspine"
+PACKED = "policies.tar.gz"
+_CUSTOM = re.compile(r"dataspine/custom/(?P<domain>[a-z][a-z0-9_]*)/(?P<fault>[a-z][a-z0-9_]*)/")
+_PACKAGE = re.compile(r"^package\s+([\w.]+)", re.MULTILINE)
+CHECK_SECONDS = 30
+
+# What a rule may not do: read the machine, the network, the clock, or chance. Then every decision
+# replays.
+UNSAFE = frozenset(
+    {"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The installed version's rules: file names as in the bundle, without tests."""
+
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a workspace adds; ``custom`` maps ``dataspine/custom/<domain>/<fault>/….rego``."""
+
+    config: Mapping[str, Any]
+    matrix: Mapping[str, Any]
+    version: str
+    exceptions: Sequence[Mapping[str, Any]] = ()
+    custom: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Unsigned content; equal sources give equal bytes, digest and revision."""
+
+    files: Mapping[str, bytes]
+    digest: str
+    revision: str
+
+
+def packaged() -> Product:
+    """Return the product's rules: the checkout's ``policies/`` if there is one, or the wheel's."""
+    here = files("dataspine.bundles")
+    checkout = Path(str(here)).parents[2] / "policies"
+    if (checkout / MANIFEST).is_file():
+        return read_folder(checkout)
+    data = here.joinpath(PACKED).read_bytes()
+    return Product({k: v for k, v in archive.read(data).items() if k != MANIFEST})
+
+
+def read_folder(folder: Path) -> Product:
+    """Read the rules and data of a ``policies/`` folder, without tests and custom rules."""
+    found: dict[str, bytes] = {}
+    for path in sorted((folder / ROOT).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        wanted = path.suffix == ".rego" or path.name == "data.json"
+        if wanted and not name.endswith("_test.rego") and not name.startswith("dataspine/custom/"):
+            found[name] = path.read_bytes()
+    return Product(found)
+
+
+def build(product: Product, inputs: Inputs, *, opa: Path | None = None) -> Content:
+    """Join product and workspace into one content.
+
+    Raises ``InputError`` for a matrix that puts a country or region into two geographies, a custom
+    rule at a wrong place or with a product's code, an unsafe built-in, or rules without a row rule.
+    With ``opa`` the whole is compiled strictly, as the engine would.
+    """
+    _require_disjoint(inputs.matrix)
+    contents = dict(product.files)
+    for name, text in inputs.custom.items():
+        _require_custom(name, text, product)
+        contents[name] = text
+    data: dict[str, Json] = {
+        "config": inputs.config,
+        "matrix": inputs.matrix,
+        "exceptions": list(inputs.exceptions),
+    }
+    for key, value in data.items():
+        contents[f"{ROOT}/{key}/data.json"] = canonical(value)
+    _require_row_rule(contents)
+    if opa is not None:
+        _check(contents, opa)
+    hashes = sorted((name, file_hash(name, raw)) for name, raw in contents.items())
+    whole = digest([list(pair) for pair in hashes])
+    revision = f"{inputs.version}+{whole.replace(':', '.')}"
+    return Content(contents, whole, revision)
+
+
+def file_hash(name: str, raw: bytes) -> str:
+    """Return OPA's hash of a bundle file: canonical JSON for data, bytes for the rest; hex."""
+    base = name.rpartition("/")[2]
+    if base == MANIFEST or base.endswith(".json"):
+        raw = _canonical_text(raw)
+    return sha256(raw).removeprefix("sha256:")
+
+
+def _canonical_text(raw: bytes) -> bytes:
+    # Number literals are kept as they are written, as OPA keeps them.
+    value = json.loads(raw, parse_int=_Literal, parse_float=_Literal)
+    return _encode(value).encode()
+
+
+class _Literal(str):
+    __slots__ = ()
+
+
+def _encode(value: Any) -> str:
+    if isinstance(value, _Literal):
+        return str(value)
+    if isinstance(value, dict):
+        pairs = sorted(value.items(), key=lambda pair: pair[0].encode())
+        return "{" + ",".join(f"{_encode(k)}:{_encode(v)}" for k, v in pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_encode, value)) + "]"
+    return canonical(value).decode()
+
+
+def _require_disjoint(matrix: Mapping[str, Any]) -> None:
+    owner: dict[tuple[str, str], str] = {}
+    for name, geography in matrix.get("geographies", {}).items():
+        for kind in ("countries", "regions"):
+            for entry in geography.get(kind, ()):
+                other = owner.setdefault((kind, entry), name)
+                if other != name:
+                    raise InputError(
+                        f"{entry} belongs to {other} and to {name}",
+                        where=f"/geographies/{name}/{kind}",
+                        remedy="Keep it in one geography.",
+                        code="bundle.ambiguous_geography",
+                    )
+
+
+def _require_custom(name: str, text: bytes, product: Product) -> None:
+    found = _CUSTOM.match(name)
+    declared = _PACKAGE.search(text.decode("utf-8", "replace"))
+    expected = f"dataspine.custom.{found['domain']}.{found['fault']}" if found else ""
+    if found is None or declared is None or declared.group(1) != expected:
+        raise InputError(
+            f"a custom rule is package {expected or 'dataspine.custom.<domain>.<fault>'}",
+            where=f"policies/{name}",
+            remedy="Put it at policies/dataspine/custom/<domain>/<fault>/<fault>.rego.",
+            code="bundle.custom_place",
+        )
+    prefix = f"dataspine/rules/{found['domain']}/{found['fault']}/"
+    if any(own.startswith(prefix) for own in product.files):
+        raise InputError(
+            f"{found['domain']}.{found['fault']} is a product rule's code",
+            where=f"policies/{name}",
+            remedy="Give your rule another name.",
+            code="bundle.custom_code",
+        )
+
+
+def _require_row_rule(contents: Mapping[str, bytes]) -> None:
+    rules = (raw for name, raw in contents.items() if name.startswith("dataspine/rules/"))
+    if not any(re.search(rb"^row_ok\b", raw, re.MULTILINE) for raw in rules):
+        raise InputError(
+            "no row rule: every row would pass",
+            remedy="Keep at least one.",
+            code="bundle.no_row_rule",
+        )
+
+
+def _check(contents: Mapping[str, bytes], opa: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="spine-") as name:
+        folder = Path(name)
+        for path, raw in contents.items():
+            (folder / "policies" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "policies" / path).write_bytes(raw)
+        allowed = json.loads(_run([str(opa), "capabilities", "--current"], folder))
+        allowed["builtins"] = [
+            b
+            for b in allowed["builtins"]
+            if b["name"] not in UNSAFE and not b["name"].startswith("io.jwt.")
+        ]
+        allowed["allow_net"] = []
+        (folder / "capabilities.json").write_text(json.dumps(allowed), encoding="utf-8")
+        argv = [str(opa), "check", "--strict", "--capabilities", "capabilities.json", "policies"]
+        _run(argv, folder)
+
+
+def _run(argv: list[str], folder: Path) -> str:
+    try:
+        run = subprocess.run(
+            argv, cwd=folder, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnavailableError(f"OPA did not check the rules: {type(error).__name__}") from None
+    if run.returncode != 0:
+        reason = (run.stderr or run.stdout).strip()
+        raise InputError(
+            f"the rules do not compile: {reason}",
+            remedy="Correct the rule there; see `opa check --strict`.",
+            code="bundle.does_not_compile",
+        )
+    return run.stdout
+
+
+def require_files(contents: Mapping[str, bytes]) -> None:
+    """Raise ``IntegrityError`` unless every file lies under the bundle's root."""
+    for name in contents:
+        if not name.startswith(f"{ROOT}/") and name != MANIFEST:
+            raise IntegrityError(f"{name} lies outside the root {ROOT}", code="bundle.foreign_root")
