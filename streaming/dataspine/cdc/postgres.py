@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import re
 import select
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
-from psycopg2.extensions import make_dsn, parse_dsn
-from psycopg2.extras import LogicalReplicationConnection, ReplicationCursor
+from psycopg2.extras import ReplicationCursor
 
 from dataspine.cdc._catalog import Table, read_tables
 from dataspine.cdc._copy import copy_rows
+from dataspine.cdc._session import Session, close
 from dataspine.cdc.event import Batch, Change, Commit, Op, Relation, Row
 from dataspine.cdc.pgoutput import Decoder
 from dataspine.core.clock import utc_now
 from dataspine.core.errors import (
     ConflictError,
-    DataSpineError,
     InputError,
     NotFoundError,
     UnavailableError,
@@ -41,41 +39,6 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OLDEST: Final = 140_000  # pgoutput sends logical messages since 14
 _TICK: Final = 0.1
 _PATIENCE: Final = 10.0  # for another process to let go of the slot
-# Values travel as text: these settings make the text the same whatever the server's defaults are.
-# With row security off a hidden row is an error, not a row that silently stays behind.
-_OPTIONS: Final = (
-    "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=1 "
-    "-c bytea_output=hex -c row_security=off -c search_path=pg_catalog -c statement_timeout=0 "
-    "-c idle_in_transaction_session_timeout=0"
-)
-_PARAMETERS: Final[Mapping[str, str]] = {
-    "client_encoding": "UTF8",
-    "application_name": "data-spine",
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
-# What libpq says when it cannot connect, by a part of its text: that text names host and user.
-_REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("authentication failed", "the login was refused", "Check user and password."),
-    ("no password supplied", "the login was refused", "Check user and password."),
-    ("no pg_hba.conf entry", "the login was refused", "Allow this client in pg_hba.conf."),
-    (
-        "walsender",
-        "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION.",
-    ),
-    (
-        "WAL sender",
-        "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION.",
-    ),
-    ("standby connections", "the server has no free walsender", "Raise max_wal_senders."),
-    ("does not exist", "the database or the role does not exist", "Check the connection string."),
-    ("too many", "the server has no free connection", "Raise max_connections, or try again."),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +49,6 @@ class SlotState:
     active: bool
     lag_bytes: int
     lost: bool
-
-
-# By SQLSTATE; whatever else the server says is taken for passing trouble.
-_FAILURES: Final[Mapping[str, tuple[type[DataSpineError], str, str]]] = {
-    "42501": (
-        InputError,
-        "cdc.privilege",
-        "The role needs REPLICATION, CREATE on the database, to own the tables, to see every row.",
-    ),
-    "42704": (
-        NotFoundError,
-        "cdc.slot_missing",
-        "Destroy the route and start it again with a new snapshot.",
-    ),
-    "42P01": (NotFoundError, "cdc.table_missing", "Check the route's tables."),
-    "42710": (
-        ConflictError,
-        "cdc.slot_exists",
-        "Destroy the route, or give this one another name.",
-    ),
-    "55006": (UnavailableError, "cdc.slot_busy", "Stop the other reader of this slot."),
-    "55000": (
-        InputError,
-        "cdc.slot_lost",
-        "If the server gave up the slot, destroy the route and start it with a new snapshot.",
-    ),
-    "53400": (UnavailableError, "cdc.slots_exhausted", "Raise max_replication_slots."),
-}
-_UNKNOWN: Final[tuple[type[DataSpineError], str, str]] = (
-    UnavailableError,
-    "cdc.source_unavailable",
-    "Check that the server runs and look at its log; then try again.",
-)
 
 
 class PostgresSource:
@@ -143,7 +73,7 @@ class PostgresSource:
                 where=slot,
                 remedy="List them as schema.table.",
             )
-        self._dsn = _dsn(dsn)
+        self._session = Session(dsn, slot)
         self._names = tuple(map(_split, tables))
         self._slot = slot
         self._publication = publication
@@ -152,8 +82,6 @@ class PostgresSource:
         self._point = 0
         self._stream: Connection | None = None
         self._cursor: ReplicationCursor | None = None
-        self._control: Connection | None = None
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"PostgresSource(slot={self._slot!r}, publication={self._publication!r})"
@@ -176,7 +104,7 @@ class PostgresSource:
         tables = self._tables()
         self._require_server(tables)
         # 2. The publication first: the slot's history must know it.
-        self._execute(
+        self._session.execute(
             "create the publication",
             sql.SQL(
                 "CREATE PUBLICATION {} FOR TABLE {} WITH "
@@ -209,7 +137,7 @@ class PostgresSource:
         try:
             yield from _numbered(self._snapshot_rows(), self._point)
         finally:
-            _close(self._exporter)
+            close(self._exporter)
             self._exporter = None
 
     def stream(self, start_lsn: int, *, tick: float = _TICK) -> Iterator[Batch | None]:
@@ -223,18 +151,18 @@ class PostgresSource:
         decoder = Decoder(self.relations())
         self._require_publication()
         self.disconnect()
-        connection = self._connect(replication=True)
+        connection = self._session.connect(replication=True)
         self._stream = connection
         try:
             cursor = self._start(connection, start_lsn)
             yield from _read(cursor, decoder, tick)
         except psycopg2.Error as error:
-            raise self._failure(error, "read the stream") from None
+            raise self._session.failure(error, "read the stream") from None
         finally:
             # A generator that was left behind must not silence the stream that replaced it.
             if self._stream is connection:
                 self._stream = self._cursor = None
-            _close(connection)
+            close(connection)
 
     def confirm(self, lsn: int) -> None:
         """Tell the server that everything up to ``lsn`` is safe, so it may forget it.
@@ -246,15 +174,15 @@ class PostgresSource:
         try:
             self._cursor.send_feedback(flush_lsn=lsn, force=True)  # type: ignore[no-untyped-call]
         except psycopg2.Error as error:
-            raise self._failure(error, "confirm a position") from None
+            raise self._session.failure(error, "confirm a position") from None
 
     def heartbeat(self) -> None:
         """Write a message into the WAL; it arrives as a batch without changes."""
-        self._query("SELECT pg_logical_emit_message(true, %s, '')::text", (HEARTBEAT,))
+        self._session.query("SELECT pg_logical_emit_message(true, %s, '')::text", (HEARTBEAT,))
 
     def slot_state(self) -> SlotState | None:
         """Return the slot's state, or None when there is no such slot."""
-        rows = self._query(
+        rows = self._session.query(
             "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0'::pg_lsn, active,"
             " coalesce(pg_current_wal_lsn() - coalesce(restart_lsn, confirmed_flush_lsn), 0),"
             " coalesce(wal_status = 'lost', false)"
@@ -275,29 +203,27 @@ class PostgresSource:
     def disconnect(self) -> None:
         """Close the stream and the snapshot; slot and publication stay."""
         for connection in (self._stream, self._exporter):
-            _close(connection)
+            close(connection)
         self._stream = self._exporter = self._cursor = None
 
     def close(self) -> None:
         """Close every connection."""
         self.disconnect()
-        with self._lock:
-            _close(self._control)
-            self._control = None
+        self._session.close()
 
     # -- the steps ---------------------------------------------------------------------------
 
     def _tables(self) -> tuple[Table, ...]:
-        connection = self._connect()
+        connection = self._session.connect()
         try:
             return read_tables(connection, self._names)
         except psycopg2.Error as error:
-            raise self._failure(error, "read the catalog") from None
+            raise self._session.failure(error, "read the catalog") from None
         finally:
-            _close(connection)
+            close(connection)
 
     def _require_server(self, tables: Sequence[Table]) -> None:
-        (row,) = self._query(
+        (row,) = self._session.query(
             "SELECT current_setting('wal_level'), current_setting('server_version_num')::int,"
             " EXISTS (SELECT FROM pg_publication WHERE pubname = %s),"
             " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",
@@ -336,7 +262,7 @@ class PostgresSource:
 
     def _require_publication(self) -> None:
         """Refuse a publication that no longer sends everything: a gap would go unseen."""
-        rows = self._query(
+        rows = self._session.query(
             "SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,"
             " n.nspname, c.relname FROM pg_publication p"
             " LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid"
@@ -360,7 +286,7 @@ class PostgresSource:
             )
 
     def _create_slot(self) -> None:
-        connection = self._connect(replication=True)
+        connection = self._session.connect(replication=True)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -368,17 +294,17 @@ class PostgresSource:
                 )
                 row = cursor.fetchone()
         except psycopg2.Error as error:
-            _close(connection)
-            raise self._failure(error, "create the slot") from None
+            close(connection)
+            raise self._session.failure(error, "create the slot") from None
         if row is None or not row[2]:
-            _close(connection)
+            close(connection)
             raise UnavailableError("the server exported no snapshot", where=self._slot)
         self._exporter = connection
         self._point = _lsn(row[1])
         self._snapshot = str(row[2])
 
     def _snapshot_rows(self) -> Iterator[tuple[Relation, list[Row]]]:
-        connection = self._connect()
+        connection = self._session.connect()
         try:
             connection.autocommit = False
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -390,9 +316,9 @@ class PostgresSource:
                     yield table.relation, rows
             connection.rollback()
         except psycopg2.Error as error:
-            raise self._failure(error, "read the snapshot") from None
+            raise self._session.failure(error, "read the snapshot") from None
         finally:
-            _close(connection)
+            close(connection)
 
     def _start(self, connection: Connection, start_lsn: int) -> ReplicationCursor:
         cursor = connection.cursor(cursor_factory=ReplicationCursor)
@@ -413,7 +339,7 @@ class PostgresSource:
     def _drop_slot(self) -> None:
         deadline = time.monotonic() + _PATIENCE
         while True:
-            rows = self._query(
+            rows = self._session.query(
                 "SELECT database = current_database() AND plugin = 'pgoutput', active_pid"
                 " FROM pg_replication_slots WHERE slot_name = %s",
                 (self._slot,),
@@ -429,9 +355,9 @@ class PostgresSource:
                     code="cdc.slot_foreign",
                 )
             if pid is not None:
-                self._query("SELECT pg_terminate_backend(%s, 2000)", (pid,))
+                self._session.query("SELECT pg_terminate_backend(%s, 2000)", (pid,))
             try:
-                self._query("SELECT pg_drop_replication_slot(%s)::text", (self._slot,))
+                self._session.query("SELECT pg_drop_replication_slot(%s)::text", (self._slot,))
             except NotFoundError:
                 return
             except UnavailableError:  # somebody took it again in between
@@ -439,62 +365,10 @@ class PostgresSource:
                     raise
 
     def _drop_publication(self) -> None:
-        self._execute(
+        self._session.execute(
             "drop the publication",
             sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(self._publication)),
         )
-
-    # -- connections and errors ----------------------------------------------------------------
-
-    def _connect(self, *, replication: bool = False) -> Connection:
-        try:
-            if replication:
-                return psycopg2.connect(self._dsn, connection_factory=LogicalReplicationConnection)
-            connection = psycopg2.connect(self._dsn)
-        except psycopg2.Error as error:
-            raise self._refusal(str(error)) from None
-        connection.autocommit = True
-        return connection
-
-    def _refusal(self, text: str) -> DataSpineError:
-        problem, remedy = next(
-            ((problem, remedy) for part, problem, remedy in _REFUSALS if part in text),
-            ("PostgreSQL cannot be reached", "Check that it runs and where, then try again."),
-        )
-        return UnavailableError(
-            problem, where=self._slot, remedy=remedy, code="cdc.source_unavailable"
-        )
-
-    def _query(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        """Run a statement on the control connection, which is opened again when it broke."""
-        with self._lock:
-            if self._control is not None and not self._control.closed:
-                try:
-                    return _ask(self._control, statement, values)
-                except psycopg2.Error as error:
-                    if not self._control.closed:
-                        raise self._failure(error, "ask the source") from None
-            self._control = self._connect()
-            try:
-                return _ask(self._control, statement, values)
-            except psycopg2.Error as error:
-                raise self._failure(error, "ask the source") from None
-
-    def _execute(self, what: str, statement: sql.Composed) -> None:
-        connection = self._connect()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-        except psycopg2.Error as error:
-            raise self._failure(error, what) from None
-        finally:
-            _close(connection)
-
-    def _failure(self, error: psycopg2.Error, what: str) -> DataSpineError:
-        """Translate a server's answer; its primary message names objects, never the connection."""
-        kind, code, remedy = _FAILURES.get(error.pgcode or "", _UNKNOWN)
-        said = error.diag.message_primary if error.pgcode else "the connection was lost"
-        return kind(f"cannot {what}: {said}", where=self._slot, remedy=remedy, code=code)
 
 
 def _read(cursor: ReplicationCursor, decoder: Decoder, tick: float) -> Iterator[Batch | None]:
@@ -525,39 +399,11 @@ def _numbered(pieces: Iterator[tuple[Relation, list[Row]]], point: int) -> Itera
     yield Batch(point, held, Commit(point, point, utc_now().timestamp()), snapshot=True)
 
 
-def _ask(
-    connection: Connection, statement: str, values: tuple[object, ...]
-) -> list[tuple[object, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
-
-
 def _split(table: str) -> tuple[str, str]:
     namespace, dot, name = table.partition(".")
     return (namespace, name) if dot else ("public", namespace)
 
 
-def _dsn(dsn: str) -> str:
-    """Add what every connection needs; what the owner wrote about the network stays."""
-    try:
-        given = parse_dsn(dsn)
-    except psycopg2.ProgrammingError:
-        raise InputError(
-            "the connection string cannot be read",
-            remedy="Write postgresql://user:password@host:port/database, or key=value pairs.",
-            code="cdc.dsn_invalid",
-        ) from None
-    options = f"{given.pop('options', '')} {_OPTIONS}".strip()
-    given.pop("client_encoding", None)
-    return str(make_dsn(**{**_PARAMETERS, **given, "options": options}))
-
-
 def _lsn(text: object) -> int:
     high, _, low = str(text).partition("/")
     return (int(high, 16) << 32) + int(low, 16)
-
-
-def _close(connection: Connection | None) -> None:
-    if connection is not None and not connection.closed:
-        connection.close()
