@@ -141,7 +141,7 @@ test_filter_answers_as_the_decision_does[note] if {
 		with data.dataspine.config as {"rules": rules}
 		with data.dataspine.exceptions as exceptions
 		with data.dataspine.matrix as fixture.matrix
-	decided == true in filtered
+	(decided == true) in filtered
 }
 
 test_filter_of_no_question_is_never_true[note] if {
