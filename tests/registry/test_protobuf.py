@@ -1,0 +1,139 @@
+"""Protobuf: facts with lines, located faults, and workers that cannot be held up."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataspine.core.errors import InputError
+from dataspine.registry import ProtobufWorkers, parse
+
+ORDER = """syntax = "proto3";
+package shop.v1;
+import "google/protobuf/timestamp.proto";
+import "confluent/meta.proto";
+
+message Order {
+  int64 id = 1;
+  // Where we write to. [pii]
+  optional string customer_email = 2; // retain=90d
+  map<string, Line> lines = 3;
+  repeated string notes = 4;
+  message Line {
+    string sku = 1;
+  }
+  oneof payment {
+    string iban = 5 [(confluent.field_meta) = {
+      tags: ["PCI", "Bank"], params: [{key: "retention", value: "P30D"}]}];
+    bytes card = 6; // [not-pii: a token]
+  }
+  google.protobuf.Timestamp at = 7;
+  Order parent = 8;
+  State state = 9;
+}
+enum State { UNKNOWN = 0; }
+message Refund {
+  double amount = 1;
+}
+"""
+
+FIELDS = [
+    ("id", "long", ("Public",), None, None, 7),
+    ("customer_email", "string", ("PII",), "P90D", None, 9),
+    ("lines", "map", ("Public",), None, None, 10),
+    ("lines{}", "record", ("Public",), None, None, 10),
+    ("lines{}.sku", "string", ("Public",), None, None, 13),
+    ("notes", "array", ("Public",), None, None, 11),
+    ("notes[]", "string", ("Public",), None, None, 11),
+    ("iban", "string", ("PCI", "Bank"), "P30D", None, 16),
+    ("card", "bytes", ("Public",), None, "a token", 18),
+    ("at", "timestamp", ("Public",), None, None, 20),
+    ("parent", "record", ("Public",), None, None, 21),
+    ("state", "enum", ("Public",), None, None, 22),
+    ("Refund/amount", "double", ("Public",), None, None, 26),
+]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProtobufWorkers]:
+    with ProtobufWorkers(1) as pool:
+        yield pool
+
+
+def test_every_field_is_found_with_its_path_type_tags_and_line(workers: ProtobufWorkers) -> None:
+    assert [
+        (f.path, f.type, f.classifications, f.retention, f.waiver, f.line)
+        for f in parse("PROTOBUF", ORDER, workers=workers).fields
+    ] == FIELDS
+
+
+def test_comments_are_content_because_they_classify(workers: ProtobufWorkers) -> None:
+    first = parse("PROTOBUF", ORDER, workers=workers)
+    spaced = parse("PROTOBUF", ORDER + "\n\n", workers=workers)
+    other = parse("PROTOBUF", ORDER.replace("[pii]", "[pci]"), workers=workers)
+
+    assert first.digest == spaced.digest
+    assert first.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", 1),
+        ("\n \n", 1),
+        ('syntax = "proto3";\nmessage A {\n  strin x = 1;\n}', 3),
+        ('syntax = "proto3";\nmessage A {\n  string x = 1;\n  string y = 1;\n}', 4),
+        ('syntax = "proto3";\nimport "shop/missing.proto";', 2),
+        ('syntax = "proto3";\nimport "/etc/passwd";', 2),
+        ('syntax = "proto3";\nmessage A {', 2),
+        ('syntax = "proto9";', 1),
+        ('syntax = "proto3";\nmessage A { string \0 = 1; }', 2),
+        ("{}", 1),
+    ],
+)
+def test_a_malformed_schema_is_refused_with_its_line(
+    workers: ProtobufWorkers, text: str, line: int
+) -> None:
+    with pytest.raises(InputError) as caught:
+        parse("PROTOBUF", text, workers=workers)
+    assert (caught.value.code, caught.value.where) == ("registry.invalid_schema", f"line {line}")
+    assert "spine-protobuf" not in str(caught.value)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text(max_size=80) | st.text(max_size=30).map('syntax = "proto3";\n{}'.format))
+def test_whatever_is_sent_only_input_errors_come_back(workers: ProtobufWorkers, text: str) -> None:
+    try:
+        parse("PROTOBUF", text, workers=workers)
+    except InputError as error:
+        assert error.code == "registry.invalid_schema"  # noqa: PT017 - a schema may be valid too
+
+
+def test_a_killed_worker_is_replaced() -> None:
+    text = 'syntax = "proto3"; message Killed { string x = 1; }'
+    with ProtobufWorkers(1) as pool:
+        assert pool.compile("a.proto", {"a.proto": text})[1] == ""
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGKILL)
+        assert pool.compile("a.proto", {"a.proto": text})[1] == ""
+        assert pool.pids != (pid,)
+
+
+def test_a_schema_that_takes_too_long_is_stopped_and_the_pool_goes_on() -> None:
+    fields = "\n".join(f"string f{n} = {n};" for n in range(1, 15_000))
+    huge = f'syntax = "proto3"; message Huge {{ {fields} }}'
+    with ProtobufWorkers(1, seconds=0.001) as pool:
+        with pytest.raises(InputError, match="more time or memory") as caught:
+            pool.compile("a.proto", {"a.proto": huge})
+        assert caught.value.code == "registry.invalid_schema"
+        assert len(pool.pids) == 1
+
+
+def test_an_oversized_schema_never_reaches_a_worker(workers: ProtobufWorkers) -> None:
+    with pytest.raises(InputError, match="over the limit"):
+        parse("PROTOBUF", "/" * 1_048_577, workers=workers)
