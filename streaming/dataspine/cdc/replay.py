@@ -1,0 +1,148 @@
+"""Replay: parked rows through the gate as it is now, never over a newer row."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dataspine.cdc._plan import key_of
+from dataspine.cdc.dead_letter import Letter
+from dataspine.cdc.duckdb_sink import DuckDbSink, SinkSession, Upserts
+from dataspine.cdc.event import Relation, Row
+from dataspine.cdc.flush import FlushTarget
+from dataspine.cdc.gate import Action
+
+__all__ = ["ReplayReport", "replay"]
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """What became, or would become, of the parked rows.
+
+    ``replayed``: at the sink now. ``parked``: still denied. ``superseded``: a newer version or a
+    deletion exists. ``incomplete``: the table has columns that the parked row does not have.
+    ``busy``: the route is just now writing a newer version.
+    """
+
+    dry_run: bool
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON."""
+        words = ("replayed", "parked", "superseded", "incomplete", "busy", "dropped")
+        return {"dry_run": self.dry_run, **{word: self.outcomes[word] for word in words}}
+
+
+def replay(
+    target: FlushTarget, relations: dict[str, Relation], *, dry_run: bool = False
+) -> ReplayReport:
+    """Put every parked row of the route through the current gate; change nothing when ``dry_run``.
+
+    ``relations`` are the route's tables (short names) as they are now. The sink's file is held from
+    the first look at the positions to the commit, so the running route cannot come between.
+    """
+    report = ReplayReport(dry_run)
+    sinks = {sink.name: sink for sink in target.sinks}
+    for _, sink_name, table in target.dead_letter.parked_tables():
+        sink, relation = sinks.get(sink_name), relations.get(table)
+        if sink is not None and relation is not None:
+            _replay_table(target, sink, relation, report)
+    return report
+
+
+def _replay_table(
+    target: FlushTarget, sink: DuckDbSink, relation: Relation, report: ReplayReport
+) -> None:
+    after = 0
+    while True:
+        letters = target.dead_letter.parked(sink.name, relation.name, after=after)
+        if not letters:
+            return
+        after = letters[-1].id
+        with sink.open() as session:
+            marks = _replay_page(target, sink, session, relation, letters, report)
+            if report.dry_run:
+                continue
+            session.commit_rows()
+        # The sink first: a row that is there at its own position is replayed, not superseded.
+        target.dead_letter.begin()
+        try:
+            for state, ids in marks.items():
+                target.dead_letter.mark(ids, state)
+        except BaseException:
+            target.dead_letter.rollback()
+            raise
+        target.dead_letter.commit()
+
+
+def _replay_page(
+    target: FlushTarget,
+    sink: DuckDbSink,
+    session: SinkSession,
+    relation: Relation,
+    letters: list[Letter],
+    report: ReplayReport,
+) -> dict[str, list[int]]:
+    marks: dict[str, list[int]] = {"replayed": [], "discarded": [], "parked": []}
+    gate = target.gate(sink, relation)
+    names = [column.name for column in relation.columns]
+    guards = [names.index(name) for name in target.route.table(relation.name).guard_columns]
+    # 1. Only the newest version of a key may come back.
+    candidates = _candidates(target, sink, relation, letters, report, marks)
+    columns = [[_text(row[i]) for _, row in candidates] for i in guards]
+    verdicts = gate.judge(columns, len(candidates)) if candidates else []
+    refused = set(session.rejected(relation, [row for _, row in candidates]))
+    held = session.positions(relation, [key_of(relation, row) for _, row in candidates])
+    upserts = Upserts()
+    # 2. And only where the sink has nothing newer.
+    for index, (letter, row) in enumerate(candidates):
+        position, at_sink = (letter.lsn, letter.seq), held[index]
+        action = Action.PARK if index in refused else verdicts[index].action
+        word = _WORDS[action]
+        if at_sink is not None and at_sink >= position:
+            word = "superseded" if at_sink > position else "replayed"
+        elif action is Action.ALLOW:
+            upserts.rows.append(row)
+            upserts.positions.append(position)
+        report.outcomes[word] += 1
+        marks[_STATES[word]].append(letter.id)
+    if upserts.rows and not report.dry_run:
+        session.apply(relation, upserts)
+    return marks
+
+
+_WORDS = {Action.ALLOW: "replayed", Action.PARK: "parked", Action.DROP: "dropped"}
+_STATES = {
+    "replayed": "replayed",
+    "superseded": "discarded",
+    "dropped": "discarded",
+    "parked": "parked",
+}
+
+
+def _candidates(
+    target: FlushTarget,
+    sink: DuckDbSink,
+    relation: Relation,
+    letters: list[Letter],
+    report: ReplayReport,
+    marks: dict[str, list[int]],
+) -> list[tuple[Letter, Row]]:
+    found: list[tuple[Letter, Row]] = []
+    for letter in letters:
+        payload = json.loads(letter.payload)
+        newest, pending = target.dead_letter.newest(sink.name, relation.name, letter.key_hash)
+        if newest > (letter.lsn, letter.seq):
+            report.outcomes["busy" if pending else "superseded"] += 1
+            if not pending:
+                marks["discarded"].append(letter.id)
+        elif any(column.name not in payload for column in relation.columns):
+            report.outcomes["incomplete"] += 1
+        else:
+            found.append((letter, tuple(payload[c.name] for c in relation.columns)))
+    return found
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
