@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 import re
 from dataclasses import dataclass
 
@@ -110,6 +111,8 @@ class _Scan:
             value: Scalar = json.loads(token)
             if isinstance(value, str):
                 value.encode()
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise ValueError("too large")  # noqa: TRY301 - refused as the library would
         except ValueError:
             raise self._error("this is no valid JSON value", start) from None
         return ("text" if group == 2 else "value"), value, start

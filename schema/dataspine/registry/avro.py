@@ -183,7 +183,7 @@ class _Check:
         if kind_node is None:
             self._fail("the type is missing", node, 'Add "type".')
         elif not isinstance(kind_node.value, str):
-            self.schema(kind_node, namespace)
+            self._fail("the type of a type is a name", kind_node, "Write the inner type alone.")
         elif kind_node.value in NAMED:
             self._named(node, kind_node.value, namespace)
         elif kind_node.value in {"array", "map"}:
@@ -199,6 +199,7 @@ class _Check:
 
     def _named(self, node: Node, kind: str, namespace: str) -> None:
         full, inner = self._define(node, namespace)
+        self._aliases(node.get("aliases"))
         self._types[full] = _Named(node, inner)
         if kind == "enum":
             self._enum(node)
@@ -268,6 +269,9 @@ class _Check:
             )
         if order is not None and order.value not in ("ascending", "descending", "ignore"):
             self._fail("an order is ascending, descending or ignore", order, "Correct it.")
+        self._aliases(aliases)
+
+    def _aliases(self, aliases: Node | None) -> None:
         if aliases is not None and not (
             isinstance(aliases.value, list) and all(isinstance(a.value, str) for a in aliases.value)
         ):
