@@ -59,16 +59,13 @@ _is_matrix if {
 	_is_transfers(data.dataspine.matrix.transfers)
 }
 
-# Every level is an object and every entry whole. Counted, not walked with `every`: this is asked at each decision,
-# and most entries are one of two values.
+# Every level is an object and every entry whole. Many entries say the same, so each different one is read once:
+# this is asked at every decision.
 _is_transfers(transfers) if {
 	is_object(transfers)
-	count([1 | is_object(transfers[_])]) == count(transfers)
-	count([1 | is_object(transfers[_][_])]) == sum([count(homes) | homes := transfers[_]])
-	plain := count([1 | transfers[_][_][_] == {"allow": true}]) + count([1 | transfers[_][_][_] == {"allow": false}])
-	special := [entry | entry := transfers[_][_][_]; count(entry) > 1]
-	plain + count(special) == sum([count(targets) | targets := transfers[_][_]])
-	every entry in special {
+	{type_name(homes) | homes := transfers[_]} - {"object"} == set()
+	{type_name(targets) | targets := transfers[_][_]} - {"object"} == set()
+	every entry in {entry | entry := transfers[_][_][_]} {
 		_is_entry(entry)
 	}
 }

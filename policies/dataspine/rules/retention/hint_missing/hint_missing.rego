@@ -16,8 +16,9 @@ import data.dataspine.lib.result
 # description: One violation per field of a type that, in this format, needs a hint and has none.
 deny contains violation if {
 	input.point == "schema.publish"
+	types := data.dataspine.lexicon.retained_types[input.facts.format]
 	some i, field in input.facts.fields
-	field.type in data.dataspine.lexicon.retained_types[input.facts.format]
+	field.type in types
 	not _has_retention(field)
 
 	violation := result.violation(rego.metadata.chain(), {
