@@ -117,9 +117,10 @@ class ControlServer:
         """Take a status report: hold back what the child refused, then pass it on."""
         report.pop("metrics", None)
         bundle = (report.get("bundles") or {}).get(BUNDLE) or {}
-        # With an HTTP code the download failed; without one OPA read the bundle and refused it,
-        # and would download it again at once, for ever.
-        if bundle.get("code") and not bundle.get("http_code"):
+        # A download that failed says nothing about the bundle. Else OPA read it and refused it, and
+        # would download it again at once, for ever.
+        failed = bundle.get("http_code") or str(bundle.get("message")).startswith("request failed")
+        if bundle.get("code") and not failed:
             with self._lock:
                 if self._served is not None:
                     self._rejected.add(self._served)

@@ -260,7 +260,14 @@ class Decision:
     def refused(
         cls, question: DecisionInput, code: str, message: str, remedy: str, at: datetime
     ) -> Decision:
-        """Return the denial that OPA did not give: our own id, no policy, no end."""
+        """Return the denial that OPA did not give: our own id, no policy, no end.
+
+        ``input_digest`` is empty when the question is no JSON value.
+        """
+        try:
+            input_digest = question.digest
+        except (TypeError, ValueError, RecursionError):
+            input_digest = ""
         return cls(
             decision_id=str(uuid.uuid4()),
             point=question.point,
@@ -272,7 +279,7 @@ class Decision:
             ),
             obligations=(),
             policy=None,
-            input_digest=question.digest,
+            input_digest=input_digest,
             evaluated_at=at,
             valid_until=None,
         )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from dataspine.core.errors import UnavailableError
 from dataspine.core.process import spawn, stop
@@ -169,7 +169,8 @@ class OpaChild:
         bundle = (report.get("bundles") or {}).get(BUNDLE) or {}
         with self._changed:
             self._reports += 1
-            self._words = str(bundle.get("message") or "")[:500]
+            details = (each.get("message") for each in bundle.get("errors") or ())
+            self._words = ": ".join(map(str, (bundle.get("message") or "", *details)))[:500]
             self._changed.notify_all()
         self._on_status(report)
 
@@ -196,7 +197,7 @@ class OpaChild:
         self._socket.unlink(missing_ok=True)
         configuration = self._folder / "opa.json"
         _write_private(configuration, json.dumps(self._configuration()))
-        with (self._folder / "log").open("wb") as log:
+        with self._log() as log:
             process = spawn(
                 [
                     *(str(self._opa), "run", "--server", "--disable-telemetry"),
@@ -214,6 +215,12 @@ class OpaChild:
         if self._stopping.is_set():  # stop() may have looked before the process was there
             stop(process, _FLUSH_SECONDS)
         process.wait()
+
+    def _log(self) -> IO[bytes]:
+        path = self._folder / "log"
+        # Appended, so that the reason of a quick death survives the restart; never without end.
+        fits = path.exists() and path.stat().st_size < _LOG_BYTES
+        return path.open("ab" if fits else "wb")
 
     def _configuration(self) -> dict[str, Any]:
         reporting = {"trigger": "immediate", "min_delay_seconds": 1, "max_delay_seconds": 2}

@@ -1,0 +1,169 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dataspine.core.database import Database
+from dataspine.core.errors import InputError, NotFoundError
+from dataspine.decisions._tables import decision_log, journal
+from dataspine.decisions.decision import Decision, DecisionInput, Policy
+from dataspine.decisions.journal import DecisionLog, Ingested, Journal, Search
+
+AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+QUESTION = DecisionInput("schema.publish", AT, {"name": "orders"})
+DENIED = Decision.refused(QUESTION, "contract.owner_missing", "m", "r", AT)
+DENIED = replace(DENIED, decision_id="d1", policy=Policy("r1", 1))
+ALLOWED = replace(
+    DENIED, decision_id="d2#4", allow=True, violations=(), evaluated_at=AT + timedelta(seconds=0.5)
+)
+ROUTE = replace(
+    DENIED,
+    decision_id="d3",
+    point="route.deploy",
+    policy=None,
+    evaluated_at=AT + timedelta(seconds=1),
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "spine.db")
+    with database.begin() as connection:
+        for table in (journal, decision_log):
+            table.create(connection)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def kept(database: Database) -> Journal:
+    kept = Journal(database)
+    with database.begin() as connection:
+        kept.record(connection, DENIED, name="orders", actor="ana", acted=False)
+        kept.record(connection, ALLOWED, name="orders", actor="ben", acted=True, class_count=7)
+        kept.record(connection, ROUTE, name="eu", actor="ana", acted=False)
+    return kept
+
+
+def test_an_entry_is_the_decision_and_what_became_of_it(kept: Journal) -> None:
+    assert kept.get("d2#4").document() == {
+        **ALLOWED.document(),
+        "number": 2,
+        "name": "orders",
+        "actor": "ben",
+        "acted": True,
+        "class_count": 7,
+        "opa_decision_id": "d2",
+        "codes": [],
+        "result_digest": ALLOWED.result_digest,
+    }
+    assert kept.get("d3").opa_decision_id is None
+    with pytest.raises(NotFoundError):
+        kept.get("d2")
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        (Search(), ["d3", "d2#4", "d1"]),
+        (Search(point="schema.publish"), ["d2#4", "d1"]),
+        (Search(name="eu"), ["d3"]),
+        (Search(allow=True), ["d2#4"]),
+        (Search(code="contract.owner_missing"), ["d3", "d1"]),
+        (Search(code="contract"), []),
+        (Search(revision="r1", before=2), ["d1"]),
+        (Search(since=AT + timedelta(seconds=0.5)), ["d3", "d2#4"]),
+        (Search(until=AT + timedelta(seconds=0.5)), ["d1"]),
+    ],
+)
+def test_the_journal_is_searched_newest_first(
+    kept: Journal, search: Search, found: list[str]
+) -> None:
+    assert [each.decision.decision_id for each in kept.list(search)] == found
+
+
+def test_a_page_has_a_limit(kept: Journal) -> None:
+    assert [each.number for each in kept.list(limit=2)] == [3, 2]
+    with pytest.raises(InputError):
+        kept.list(limit=0)
+    with pytest.raises(InputError):
+        kept.list(limit=1001)
+
+
+def test_decisions_are_counted_per_point(kept: Journal) -> None:
+    assert kept.counts() == {
+        "route.deploy": {"allow": 0, "deny": 1},
+        "schema.publish": {"allow": 1, "deny": 1},
+    }
+    assert kept.counts(Search(name="eu")) == {"route.deploy": {"allow": 0, "deny": 1}}
+
+
+def test_what_a_transaction_lost_was_never_journalled(database: Database, kept: Journal) -> None:
+    with database.begin() as connection:
+        row = replace(DENIED, decision_id="lost")
+        kept.record(connection, row, name="n", actor="a", acted=False)
+        connection.rollback()
+    assert len(kept.list()) == 3
+
+
+def test_entries_of_a_flush_appear_when_it_is_applied(database: Database, kept: Journal) -> None:
+    with database.begin() as connection:
+        row = replace(ALLOWED, decision_id="row", point="row.replicate")
+        kept.record(connection, row, name="r", actor="a", acted=True, flush_id=5)
+    assert len(kept.list()) == 3
+    with database.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE cdc_flushes (id INTEGER PRIMARY KEY, state TEXT)"))
+        connection.execute(sa.text("INSERT INTO cdc_flushes VALUES (5, 'pending')"))
+    assert "row.replicate" not in kept.counts()
+    with pytest.raises(NotFoundError):
+        kept.get("row")
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE cdc_flushes SET state = 'applied'"))
+    assert kept.get("row").decision == row
+    assert kept.counts()["row.replicate"] == {"allow": 1, "deny": 0}
+
+
+def _event(decision_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "decision_id": decision_id,
+        "timestamp": "2026-11-23T09:00:00.123456789Z",
+        "path": "dataspine/main/schema_publish",
+        "input": QUESTION.document(),
+        "bundles": {"main": {"revision": "r1"}},
+        **changes,
+    }
+
+
+def test_a_log_event_is_stored_once_however_often_it_is_sent(database: Database) -> None:
+    log = DecisionLog(database, clock=lambda: AT)
+    assert log.ingest([_event("d1"), _event("d2"), _event("d1")]) == Ingested(2, 1, 0)
+    assert log.ingest([_event("d2"), _event("d3")]) == Ingested(1, 1, 0)
+    assert log.ingest([{}, _event("d4", timestamp=None), _event("x" * 300)]) == Ingested(0, 0, 3)
+    assert log.ingest([]) == Ingested(0, 0, 0)
+    assert log.get("d1") == _event("d1")
+    assert log.get("d1#3") == _event("d1")
+    with pytest.raises(NotFoundError):
+        log.get("d9")
+
+
+def test_a_log_event_is_joined_to_the_journal_by_digest_and_id(
+    database: Database, kept: Journal
+) -> None:
+    log = DecisionLog(database, clock=lambda: AT)
+    assert log.unlogged() == ["d1", "d2"]
+    log.ingest([_event("d1"), _event("other", input=None, bundles=None)])
+    assert log.unlogged() == ["d2"]
+    with database.read() as connection:
+        rows = connection.execute(
+            sa.select(
+                decision_log.c.decision_id, decision_log.c.revision, decision_log.c.input_digest
+            ).order_by(decision_log.c.decision_id)
+        ).all()
+    assert [tuple(each) for each in rows] == [
+        ("d1", "r1", QUESTION.digest),
+        ("other", None, None),
+    ]
