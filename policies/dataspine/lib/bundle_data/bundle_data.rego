@@ -59,14 +59,21 @@ _is_matrix if {
 	_is_transfers(data.dataspine.matrix.transfers)
 }
 
-# Every level is an object and every entry whole. Many entries say the same, so each different one is read once:
-# this is asked at every decision.
+# Every level is an object and every entry whole. Many entries say the same, so what differs is read once: this is
+# asked at every decision.
 _is_transfers(transfers) if {
 	is_object(transfers)
 	{type_name(homes) | homes := transfers[_]} - {"object"} == set()
 	{type_name(targets) | targets := transfers[_][_]} - {"object"} == set()
-	every entry in {entry | entry := transfers[_][_][_]} {
-		_is_entry(entry)
+	entries := {entry | entry := transfers[_][_][_]}
+	{type_name(entry) | some entry in entries} - {"object"} == set()
+	{key | some entry in entries; some key, _ in entry} - {"allow", "basis", "obligations"} == set()
+	{type_name(object.get(entry, "allow", null)) | some entry in entries} - {"boolean"} == set()
+	every basis in {entry.basis | some entry in entries} {
+		_is_basis(basis)
+	}
+	every obligations in {entry.obligations | some entry in entries} {
+		_is_obligations(obligations)
 	}
 }
 
@@ -78,15 +85,6 @@ _is_places(key) if {
 	places := {place | some list in lists; some place in list; is_string(place)}
 	count(places) == sum([count(list) | some list in lists])
 }
-
-_is_entry(entry) if {
-	count(object.keys(entry) - {"allow", "basis", "obligations"}) == 0
-	is_boolean(entry.allow)
-	_is_basis(object.get(entry, "basis", _no_basis))
-	_is_obligations(object.get(entry, "obligations", []))
-}
-
-_no_basis := {"name": "none", "until": "2100-01-01T00:00:00Z"}
 
 _is_basis(basis) if {
 	object.keys(basis) == {"name", "until"}
