@@ -362,6 +362,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), KEYS, COUNTRIES, st.sampled_from(["x", "y", None])),
         st.tuples(st.just("put"), KEYS, COUNTRIES, st.sampled_from(["x", "y", None])),
+        st.tuples(st.just("touch"), KEYS, COUNTRIES),
         st.tuples(st.just("delete"), KEYS),
         st.tuples(st.just("rename"), KEYS, KEYS, COUNTRIES),
         st.tuples(st.just("truncate")),

@@ -30,8 +30,8 @@ class Entries:
     """A segment as a list of puts and removals in order, both by key.
 
     ``rows`` holds None for a removal; ``events`` says which change an entry comes from. A key
-    change is a removal and a put. ``origins`` names, for a row with unchanged columns, the key under
-    which the sink has them.
+    change is a removal and a put. ``origins`` names, for a row with unchanged columns, the key
+    under which the sink has them.
     """
 
     keys: list[Key] = field(default_factory=list)
