@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.lineage.samples import FACTS, NOW, decision, run_event, run_id
 
 from dataspine.core.database import Database
 from dataspine.core.errors import NotFoundError
 from dataspine.lineage import LineageStore, Outbox, events
 from dataspine.lineage import _tables as tables
-from tests.lineage.samples import FACTS, NOW, decision, run_event, run_id
 
 ORIGINS = {"crm": events.Origin("postgres://db:5432", "shop")}
 TABLE = "dataset:postgres://db:5432:shop.public.customers"
