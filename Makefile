@@ -54,7 +54,7 @@ lint: .venv/.ready  ## Check format, lint rules, types, layers, copies
 policy: setup  ## Format, check, lint and test the Rego
 	opa fmt --fail --list policies
 	opa check --strict policies
-	opa test policies
+	opa test -b policies
 	@if command -v regal >/dev/null; then regal lint policies; else echo "regal is not on PATH: skipped"; fi
 
 check: lint policy test  ## Run what CI runs, but for the fault tests

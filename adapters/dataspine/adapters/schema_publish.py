@@ -1,0 +1,218 @@
+"""Point ``schema.publish``: may this version of a schema be published under this subject?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataspine.adapters.session import Session
+from dataspine.adapters.timing import Timing
+from dataspine.core.errors import InputError
+from dataspine.decisions.decision import Decision, DecisionInput
+from dataspine.lineage import events
+from dataspine.registry import Comparison, ParsedSchema, Version, compare, next_version, parse
+
+__all__ = ["Outcome", "Proposal", "publish", "question", "validate"]
+
+POINT = "schema.publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a user wants to publish, as it travels in both dialects."""
+
+    subject: str
+    text: str
+    type: str = "AVRO"
+    references: Sequence[Mapping[str, Any]] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    claimed: str | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it: the decision, how it compares with the latest, and the stored version.
+
+    ``decision`` is None when the same schema was registered before: nothing new was asked.
+    """
+
+    subject: str
+    decision: Decision | None
+    comparison: Comparison
+    current: str | None
+    proposed: str
+    version: Version | None
+    created: bool
+    timing: Timing
+
+    def document(self) -> dict[str, Any]:
+        """Return the answer of ``validate`` and ``publish``."""
+        return {
+            **(self.decision.document() if self.decision else {"allow": True}),
+            "subject": self.subject,
+            "compatibility": {
+                "level": self.comparison.level,
+                "compatible": self.comparison.compatible,
+                "messages": list(self.comparison.messages),
+            },
+            "version": {
+                "current": self.current,
+                "next": self.proposed,
+                "bump": self.comparison.bump,
+            },
+            "published": self.version.document() if self.version else None,
+            "created": self.created,
+        }
+
+
+def question(session: Session, proposal: Proposal) -> DecisionInput:
+    """Translate a proposal into the point's facts."""
+    return _question(session, proposal, _parsed(session, proposal))
+
+
+def validate(session: Session, proposal: Proposal) -> Outcome:
+    """Say what publishing would answer; change nothing but the journal."""
+    timing = Timing()
+    parsed, comparison, current = _compared(session, proposal, timing)
+    with timing.part("decide"):
+        decision = session.decide(_question(session, proposal, parsed))
+    with timing.part("store"), session.database.begin() as connection:
+        session.journal.record(
+            connection, decision, name=proposal.subject, actor=session.actor, acted=False
+        )
+    return Outcome(
+        proposal.subject,
+        decision,
+        comparison,
+        current.semver if current else None,
+        next_version(current.semver if current else None, comparison.bump),
+        None,
+        created=False,
+        timing=timing,
+    )
+
+
+def publish(session: Session, proposal: Proposal) -> Outcome:
+    """Publish a schema when policy allows it.
+
+    The decision is asked outside the transaction; inside, the latest version is read again, and a
+    version that came between makes the whole step repeat. Version, journal row and lineage event
+    are written together; a denial writes its journal row alone.
+    """
+    while True:
+        outcome = _publish_once(session, proposal)
+        if outcome is not None:
+            return outcome
+
+
+def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
+    timing = Timing()
+    parsed, comparison, current = _compared(session, proposal, timing)
+    semver = current.semver if current else None
+    proposed = next_version(semver, comparison.bump)
+    known = session.registry.find(
+        proposal.subject, parsed, references=proposal.references, metadata=proposal.metadata
+    )
+    if known is not None:
+        return Outcome(
+            proposal.subject, None, comparison, semver, known.semver, known, False, timing
+        )
+    if current is not None and comparison.bump == "none":
+        # The same text with other metadata or references is a version of its own.
+        proposed = next_version(semver, "patch")
+    asked = _question(session, proposal, parsed)
+    with timing.part("decide"):
+        decision = session.decide(asked)
+    with timing.part("store"), session.database.begin() as connection:
+        latest = session.registry.latest(proposal.subject, connection)
+        if (latest and latest.number) != (current and current.number):
+            return None
+        session.journal.record(
+            connection,
+            decision,
+            name=proposal.subject,
+            actor=session.actor,
+            acted=decision.allow,
+        )
+        version = None
+        if decision.allow:
+            version = session.registry.add(
+                connection,
+                proposal.subject,
+                parsed,
+                semver=proposed,
+                owner=str(asked.facts["metadata"].get("owner") or "") or None,
+                metadata=dict(asked.facts["metadata"]),
+                references=proposal.references,
+                provenance={**proposal.provenance, "actor": session.actor},
+                decision_id=decision.decision_id,
+                published_at=session.clock(),
+            )
+            session.outbox.write(
+                connection,
+                events.schema_published(
+                    workspace=session.workspace.name,
+                    subject=proposal.subject,
+                    version=version.semver,
+                    fields=[f.facts() for f in parsed.fields],
+                    decision=decision,
+                    at=session.clock(),
+                ),
+            )
+    return Outcome(
+        proposal.subject,
+        decision,
+        comparison,
+        semver,
+        proposed,
+        version,
+        created=version is not None,
+        timing=timing,
+    )
+
+
+def _parsed(session: Session, proposal: Proposal) -> ParsedSchema:
+    return _parse(session, proposal.type, proposal.text, proposal.references)
+
+
+def _parse(
+    session: Session, kind: str, text: str, references: Sequence[Mapping[str, Any]]
+) -> ParsedSchema:
+    return parse(
+        kind, text, references, workers=session.protobuf, lookup=session.registry.reference
+    )
+
+
+def _compared(
+    session: Session, proposal: Proposal, timing: Timing
+) -> tuple[ParsedSchema, Comparison, Version | None]:
+    with timing.part("parse"):
+        session.registry.check_subject(proposal.subject)
+        parsed = _parsed(session, proposal)
+    with timing.part("compat"):
+        current = session.registry.latest(proposal.subject)
+        if current is not None and current.type != parsed.type:
+            raise InputError(
+                f"{proposal.subject} is {current.type}, not {parsed.type}",
+                where=proposal.subject,
+                remedy="Publish it under another subject.",
+                code="registry.type_changed",
+            )
+        old = _parse(session, current.type, current.text, current.references) if current else None
+        return parsed, compare(old, parsed), current
+
+
+def _question(session: Session, proposal: Proposal, parsed: ParsedSchema) -> DecisionInput:
+    metadata = dict(proposal.metadata)
+    owner = session.workspace.owner_of(proposal.subject)
+    if "owner" not in metadata and owner is not None:
+        metadata["owner"] = owner
+    facts = {
+        "name": proposal.subject,
+        "format": parsed.type,
+        "metadata": metadata,
+        "fields": [f.facts() for f in parsed.fields],
+    }
+    return DecisionInput(POINT, session.clock(), facts)

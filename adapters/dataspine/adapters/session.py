@@ -1,0 +1,179 @@
+"""An opened workspace with what its use cases need, each started when it is first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dataspine.adapters.policy import ActivePolicy, activate
+from dataspine.bundles import BundleStore, ChannelSource
+from dataspine.core.clock import Clock, utc_now
+from dataspine.core.database import Database
+from dataspine.core.errors import UnavailableError
+from dataspine.core.identity import actor as current_actor
+from dataspine.core.workspace import Workspace
+from dataspine.decisions.decision import Decision, DecisionInput
+from dataspine.decisions.engine import Engine
+from dataspine.decisions.journal import DecisionLog, Journal
+from dataspine.decisions.opa_client import OpaClient
+from dataspine.decisions.program import find_opa
+from dataspine.decisions.supervisor import OpaChild
+from dataspine.lineage import LineageStore, Outbox
+from dataspine.registry import ProtobufWorkers, Registry
+
+__all__ = ["Session"]
+
+_logger = logging.getLogger(__name__)
+
+ACTIVATION_SECONDS = 15.0
+
+
+class Session:
+    """One process's view of a workspace; close it, or use it as a context manager.
+
+    In mode ``dev``, the first use that decides rebuilds and signs the bundle when the policy's
+    content changed; ``activated`` tells whether it did. ``start`` migrates the database: only
+    ``init``, ``serve`` and ``upgrade`` do.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        opa: Path | None = None,
+        actor: str | None = None,
+        clock: Clock = utc_now,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.actor = actor or current_actor()
+        self.clock = clock
+        self._opa = opa
+        self._labels = dict(labels or {})
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Session:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close what was started."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop OPA and the workers, in the reverse order of their start."""
+        self._stack.close()
+
+    @functools.cached_property
+    def database(self) -> Database:
+        """The workspace's database, at this program's version."""
+        database = self.workspace.database
+        database.require_current()
+        self._stack.callback(database.close)
+        return database
+
+    @functools.cached_property
+    def bundles(self) -> BundleStore:
+        """The bundles of every channel."""
+        return BundleStore(self.database, self.workspace.state / "bundles")
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        """The schemas."""
+        return Registry(self.database)
+
+    @functools.cached_property
+    def protobuf(self) -> ProtobufWorkers:
+        """The processes that parse Protobuf."""
+        return self._stack.enter_context(ProtobufWorkers())
+
+    @functools.cached_property
+    def journal(self) -> Journal:
+        """What was decided."""
+        return Journal(self.database)
+
+    @functools.cached_property
+    def decision_log(self) -> DecisionLog:
+        """What OPA says that it decided."""
+        return DecisionLog(self.database, self.clock)
+
+    @functools.cached_property
+    def outbox(self) -> Outbox:
+        """Lineage events on their way."""
+        return Outbox(self.database)
+
+    @functools.cached_property
+    def lineage(self) -> LineageStore:
+        """The lineage that this workspace keeps."""
+        return LineageStore(self.database)
+
+    @functools.cached_property
+    def active(self) -> ActivePolicy:
+        """The policy of this workspace's channel, rebuilt first when it may be and has changed."""
+        return activate(self.workspace, self.bundles, actor=self.actor, opa=self.opa_path)
+
+    @functools.cached_property
+    def opa_path(self) -> Path:
+        """The OPA program that answers."""
+        return find_opa(self._opa).path
+
+    @functools.cached_property
+    def child(self) -> OpaChild:
+        """The supervised OPA of this process, serving the active bundle."""
+        source = ChannelSource(self.bundles, self.active.channel, self.active.trust)
+        child = self._stack.enter_context(
+            OpaChild(
+                self.opa_path,
+                source,
+                on_logs=self._ingest,
+                on_status=self._status,
+                labels={"workspace": self.workspace.name, **self._labels},
+            )
+        )
+        child.wait_active(self.active.revision, ACTIVATION_SECONDS)
+        return child
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Who decides: the configured OPA, or this process's own."""
+        address = self.workspace.settings.opa
+        if address is None:
+            return Engine(self.child.client, clock=self.clock)
+        client = OpaClient(address)
+        self._stack.callback(client.close)
+        return Engine(client, clock=self.clock)
+
+    def decide(self, question: DecisionInput) -> Decision:
+        """Ask; whatever keeps the engine from answering is a denial that says so."""
+        try:
+            engine = self.engine
+        except UnavailableError as error:
+            _logger.warning("no engine: %s", error)
+            return Decision.refused(
+                question,
+                "engine.unavailable",
+                error.problem,
+                error.remedy,
+                self.clock(),
+            )
+        return engine.decide(question)
+
+    def _ingest(self, events: list[dict[str, Any]]) -> None:
+        self.decision_log.ingest(events)
+
+    def _status(self, status: dict[str, Any]) -> None:
+        for name, bundle in (status.get("bundles") or {}).items():
+            message = str(bundle.get("message"))
+            # A long poll that our own end cuts off is no refusal.
+            if bundle.get("code") and "context canceled" not in message:
+                _logger.warning("OPA refuses bundle %s: %s", name, message)

@@ -1,0 +1,185 @@
+"""``spine cdc``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from dataspine.adapters import route_deploy, row_replicate
+from dataspine.adapters.route_deploy import Plan
+from dataspine.cdc.route import load_route
+from dataspine.cdc.state import RouteStore
+from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.core.errors import InputError
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+dlq = typer.Typer(no_args_is_help=True)
+app.add_typer(dlq, name="dlq", help="Look at parked rows, replay or discard them.")
+
+RouteFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[ROUTE.yaml]", help="The workspace's only one if left out."),
+]
+
+
+@app.command(epilog="Example: spine cdc plan streaming/cdc/data-spine.yaml")
+def plan(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Say whether a route may be deployed; change nothing."""
+    _decided(options(as_json, workspace), route, apply=False)
+
+
+@app.command(epilog="Example: spine cdc apply streaming/cdc/data-spine.yaml")
+def apply(
+    route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False
+) -> None:
+    """Deploy a route when policy allows it."""
+    _decided(options(as_json, workspace), route, apply=True)
+
+
+@app.command(epilog="Example: spine cdc run")
+def run(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Run a deployed route until Ctrl-C: snapshot first, then live changes."""
+    chosen = options(as_json, workspace)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    states: list[str] = []
+
+    def told(status: dict[str, Any]) -> None:
+        if not states or states[-1] != status["state"]:
+            states.append(status["state"])
+            chosen.output.note(f"{status['state']} {status['problem']}".rstrip())
+
+    with chosen.deciding() as session:
+        path = _path(chosen, route)
+        row_replicate.run(session, path, stop, told=told)
+        outcomes = RouteStore(session.database).outcomes(load_route(path).name)
+    chosen.output.document({"outcomes": outcomes})
+    _print_outcomes(chosen, outcomes)
+
+
+@app.command(epilog="Example: spine cdc status")
+def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Show every route's state, outcomes and lag."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        store = RouteStore(session.database)
+        found = [
+            {
+                "name": stored.name,
+                "applied_at": stored.applied_at,
+                **stored.status,
+                "outcomes": store.outcomes(stored.name),
+            }
+            for stored in store.all()
+        ]
+    chosen.output.document(found)
+    for each in found:
+        chosen.output.say(Text.assemble((each["name"], "bold"), f"  {each.get('state', '')}"))
+        _print_outcomes(chosen, each["outcomes"])
+
+
+@app.command(epilog="Example: spine cdc destroy streaming/cdc/data-spine.yaml")
+def destroy(
+    route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False
+) -> None:
+    """Drop a route's slot and publication, and forget the route; sinks keep their rows."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        gone = row_replicate.destroy(session, _path(chosen, route))
+    chosen.output.document({"route": gone.name, "destroyed": True})
+    chosen.output.say(f"{gone.name}: slot and publication are gone")
+
+
+@dlq.command("list", epilog="Example: spine cdc dlq list")
+def list_(
+    route: RouteFile = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """List parked rows, oldest first, without their contents."""
+    chosen = options(as_json, workspace)
+    with (
+        chosen.session() as session,
+        row_replicate.dead_letters(session, _path(chosen, route)) as store,
+    ):
+        letters, counts = store.letters(limit=limit), store.counts()
+    chosen.output.document({"counts": counts, "letters": [x.document() for x in letters]})
+    rows: list[tuple[object, ...]] = [
+        (x.id, x.sink, x.table, x.home, ", ".join(x.codes), x.decision_id) for x in letters
+    ]
+    chosen.output.table(("id", "sink", "table", "home", "codes", "decision"), rows)
+    chosen.output.facts(dict(counts) or {"parked": 0})
+
+
+@dlq.command(epilog="Example: spine cdc dlq replay --dry-run")
+def replay(
+    route: RouteFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Put parked rows through the current gate; newer rows are never overwritten."""
+    chosen = options(as_json, workspace)
+    with chosen.deciding() as session:
+        report = row_replicate.replay_dead_letters(session, _path(chosen, route), dry_run=dry_run)
+    chosen.output.document(report.document())
+    chosen.output.facts(report.document())
+
+
+@dlq.command(epilog="Example: spine cdc dlq discard 7")
+def discard(
+    letter: Annotated[int, typer.Argument(help="A parked row's id.")],
+    route: RouteFile = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Give a parked row up for good."""
+    chosen = options(as_json, workspace)
+    with (
+        chosen.session() as session,
+        row_replicate.dead_letters(session, _path(chosen, route)) as store,
+    ):
+        store.discard(letter)
+    chosen.output.document({"id": letter, "discarded": True})
+    chosen.output.say(f"dead letter {letter} is discarded")
+
+
+def _decided(chosen: Options, route: Path | None, *, apply: bool) -> None:
+    path = _path(chosen, route)
+    with chosen.deciding() as session:
+        decide = route_deploy.apply if apply else route_deploy.plan
+        made: Plan = decide(session, path)
+    chosen.output.document(made.document())
+    chosen.output.decision(made.decision, subject=made.route.name, file=str(route or path))
+    if not made.decision.allow:
+        raise typer.Exit(3 if made.decision.policy is None else DENIED)
+
+
+def _path(chosen: Options, route: Path | None) -> Path:
+    if route is not None:
+        return route
+    workspace = chosen.workspace()
+    named = workspace.settings.routes
+    if len(named) != 1:
+        raise InputError(
+            f"the workspace names {len(named)} routes", where="ROUTE.yaml", remedy="Name the file."
+        )
+    return workspace.root / named[0]
+
+
+def _print_outcomes(chosen: Options, outcomes: dict[str, dict[str, int]]) -> None:
+    words = sorted({word for counts in outcomes.values() for word in counts})
+    rows: list[tuple[object, ...]] = [
+        (sink, *(f"{counts.get(word, 0):,}" for word in words)) for sink, counts in outcomes.items()
+    ]
+    if rows:
+        chosen.output.table(("sink", *words), rows)

@@ -1,0 +1,241 @@
+"""The ``spine`` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from dataspine.cli import bundle, cdc, evidence, lineage, opa, schema
+from dataspine.cli.context import DENIED, Json, WorkspaceOption, options
+from dataspine.cli.output import Output
+from dataspine.core.errors import DataSpineError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="spine",
+    help="Governed data movement, with policy as code.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(schema.app, name="schema", help="Publish and look up schemas.")
+app.add_typer(bundle.app, name="bundle", help="Build, verify and publish policy bundles.")
+app.add_typer(evidence.app, name="evidence", help="Build and verify evidence packs.")
+app.add_typer(opa.app, name="opa", help="Install OPA and look at it.")
+app.add_typer(cdc.app, name="cdc", help="Plan, deploy and run CDC routes.")
+app.add_typer(lineage.app, name="lineage", help="Follow where data came from and went.")
+
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+@app.command(epilog="Example: spine init shop")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    name: Annotated[str | None, typer.Option(help="The workspace's name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Scaffold a workspace: its files, this clone's own signing key, its database."""
+    from dataspine.adapters.init import init as scaffold
+
+    output = Output(as_json=as_json)
+    made: list[str] = []
+    workspace = scaffold(folder, name=name, told=made.append)
+    output.document({"workspace": str(workspace.root), "name": workspace.name, "made": made})
+    output.say(Text.assemble("workspace ", (workspace.name, "bold"), f" in {folder}"))
+    for entry in made:
+        output.say(Text(f"  {entry}", "dim"))
+    output.say(f"Next: cd {folder} && spine schema publish shop.customers schema/customers.avsc")
+
+
+@app.command(epilog="Example: spine serve --port 8600")
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the registry, decisions, bundles, lineage and the console."""
+    from dataspine.web.server import serve as run
+
+    _log_to_stderr()
+    chosen = options(as_json, workspace)
+    chosen.workspace().database.migrate()
+    with chosen.deciding() as session:
+
+        def ready(address: str) -> None:
+            chosen.output.document({"url": address, "revision": session.active.revision})
+            chosen.output.say(Text.assemble("serving ", (address, "bold cyan"), " (Ctrl-C ends)"))
+            sys.stdout.flush()
+
+        run(session, host=host, port=port, ready=ready)
+
+
+@app.command(epilog="Example: spine doctor")
+def doctor(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Say what is there, what is missing, and how to get it."""
+    from dataspine.adapters.doctor import examine
+
+    chosen = options(as_json, workspace)
+    try:
+        opened = chosen.workspace()
+    except DataSpineError:
+        opened = None
+    checks = list(examine(opened, chosen.opa))
+    chosen.output.document(
+        [{"name": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy} for c in checks]
+    )
+    for check in checks:
+        mark = ("✓ ", "green") if check.ok else ("✗ ", "red" if check.needed else "yellow")
+        chosen.output.say(Text.assemble(mark, (f"{check.name:10}", "bold"), check.found))
+        if not check.ok:
+            chosen.output.say(Text(f"             → {check.remedy}", "dim"))
+    if any(check.needed and not check.ok for check in checks):
+        raise typer.Exit(3)
+
+
+@app.command("input", epilog="Example: spine input schema.publish schema/customers.avsc")
+def input_(
+    point: Annotated[str, typer.Argument(help="The enforcement point.")],
+    file: Annotated[Path, typer.Argument(help="A schema or a route file.")],
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Print the DecisionInput of a file, for conftest, tests and `spine decide`."""
+    from dataspine.adapters.question import question_of
+
+    with options(as_json, workspace).session() as session:
+        question = question_of(session, point, file)
+    sys.stdout.write(json.dumps(question.document(), indent=None if as_json else 2) + "\n")
+
+
+@app.command(epilog="Example: spine input … | spine decide schema.publish --input -")
+def decide(
+    point: Annotated[str, typer.Argument(help="The enforcement point.")],
+    input_file: Annotated[str, typer.Option("--input", help="A DecisionInput, - for stdin.")],
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a decision on a whole DecisionInput; `at` becomes now."""
+    from dataspine.adapters.question import read_text
+    from dataspine.core.canonical import parse_json
+    from dataspine.core.errors import InputError
+    from dataspine.decisions.decision import DecisionInput
+
+    chosen = options(as_json, workspace)
+    text = sys.stdin.read() if input_file == "-" else read_text(Path(input_file))
+    asked = DecisionInput.parse(parse_json(text, where=input_file), where=input_file)
+    if asked.point != point:
+        raise InputError(f"it asks {asked.point}, not {point}", where=input_file)
+    with chosen.deciding() as session:
+        question = DecisionInput(point, session.clock(), asked.facts, asked.row)
+        decision = session.decide(question)
+        with session.database.begin() as connection:
+            session.journal.record(
+                connection,
+                decision,
+                name=str(asked.facts.get("name", "")),
+                actor=session.actor,
+                acted=False,
+            )
+    chosen.output.document({**decision.document(), "at_replaced": True})
+    chosen.output.decision(decision, subject=str(asked.facts.get("name", point)))
+    if not decision.allow:
+        raise typer.Exit(3 if decision.policy is None else DENIED)
+
+
+@app.command(epilog="Example: spine upgrade")
+def upgrade(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Bring the workspace's database to this program's version."""
+    chosen = options(as_json, workspace)
+    opened = chosen.workspace()
+    opened.database.migrate()
+    chosen.output.document({"workspace": str(opened.root), "ok": True})
+    chosen.output.say(f"{opened.name} is up to date")
+
+
+@app.command(epilog="Example: spine demo --json")
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole story on a real PostgreSQL, end to end, in under a minute."""
+    from dataspine.cli.demo import run
+
+    output = Output(as_json=as_json)
+    summary = run(output, keep=keep)
+    output.document(summary)
+    if not summary["ok"]:
+        raise typer.Exit(4)
+
+
+def spinner(output: Output) -> Progress:
+    """Return a progress display on stderr, silent where nobody looks."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=output.err,
+        transient=True,
+        disable=output.as_json or output.quiet or not output.err.is_terminal,
+    )
+
+
+def _log_to_stderr() -> None:
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            line = {
+                "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+            if record.exc_info:
+                line["trace"] = self.formatException(record.exc_info)
+            return json.dumps(line, ensure_ascii=False)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=os.environ.get("SPINE_LOG", "WARNING").upper(), handlers=[handler])
+
+
+def main() -> None:
+    """Run a command and exit as documented: 0, 1 denied, 2 input, 3 unavailable, 4 integrity."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    output = Output(as_json="--json" in arguments)
+    try:
+        code = app(arguments, standalone_mode=False)
+    except DataSpineError as error:
+        if debug:
+            raise
+        output.error(error)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        fault = DataSpineError(
+            f"{type(error).__name__}: {error}",
+            remedy="Run it again with --debug.",
+            code="spine.internal",
+        )
+        output.error(fault)
+        sys.exit(INTERNAL)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,118 @@
+"""The desired routes of a workspace, and what each of them does now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from dataspine.cdc._tables import flushes
+from dataspine.core.clock import rfc3339
+from dataspine.core.database import Database, metadata
+from dataspine.core.errors import NotFoundError
+
+__all__ = ["RouteStore", "StoredRoute", "applied"]
+
+routes = sa.Table(
+    "cdc_routes",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("decision_id", sa.String(64), nullable=False),
+    sa.Column("applied_at", sa.String(40), nullable=False),
+    sa.Column("status", sa.JSON, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoute:
+    """A route that was allowed: its file, the facts that were decided on, its last status."""
+
+    name: str
+    path: Path
+    facts: Mapping[str, Any]
+    decision_id: str
+    applied_at: str
+    status: Mapping[str, Any]
+
+
+class RouteStore:
+    """Reads and writes desired routes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, connection: sa.Connection, route: StoredRoute) -> None:
+        """Write a route in the caller's transaction; the one of that name before is replaced."""
+        row = {
+            "path": str(route.path),
+            "facts": dict(route.facts),
+            "decision_id": route.decision_id,
+            "applied_at": route.applied_at,
+            "status": dict(route.status),
+        }
+        statement = insert(routes).values(name=route.name, **row)
+        connection.execute(statement.on_conflict_do_update(["name"], set_=row))
+
+    def get(self, name: str) -> StoredRoute:
+        """Return a route; raise ``NotFoundError`` when it was not applied."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(routes).where(routes.c.name == name)).one_or_none()
+        if row is None:
+            raise NotFoundError(
+                "the route was not applied",
+                where=name,
+                remedy="Run `spine cdc apply ROUTE.yaml`.",
+                code="cdc.not_applied",
+            )
+        return _stored(row)
+
+    def all(self) -> list[StoredRoute]:
+        """Return every route by name."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(routes).order_by(routes.c.name)).all()
+        return [_stored(row) for row in found]
+
+    def set_status(self, name: str, status: Mapping[str, Any]) -> None:
+        """Write what a running route does now."""
+        with self._database.begin() as connection:
+            connection.execute(
+                routes.update().where(routes.c.name == name).values(status=dict(status))
+            )
+
+    def remove(self, name: str) -> None:
+        """Forget a route; its flushes stay as history."""
+        with self._database.begin() as connection:
+            connection.execute(routes.delete().where(routes.c.name == name))
+
+    def outcomes(self, name: str) -> dict[str, dict[str, int]]:
+        """Add up the applied flushes of a route, per sink."""
+        query = sa.select(flushes.c.sink, flushes.c.counts).where(
+            flushes.c.route == name, flushes.c.state == "applied"
+        )
+        added: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for sink, counts in connection.execute(query):
+                held = added.setdefault(sink, {})
+                for word, number in counts.items():
+                    held[word] = held.get(word, 0) + number
+        return added
+
+
+def applied(
+    name: str, path: Path, facts: Mapping[str, Any], decision_id: str, at: datetime
+) -> StoredRoute:
+    """Return a route as it is when it was just allowed."""
+    return StoredRoute(name, path, facts, decision_id, rfc3339(at), {"state": "applied"})
+
+
+def _stored(row: sa.Row[Any]) -> StoredRoute:
+    return StoredRoute(
+        row.name, Path(row.path), row.facts, row.decision_id, row.applied_at, row.status
+    )
