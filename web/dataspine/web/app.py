@@ -1,0 +1,62 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from dataspine.adapters.session import Session
+from dataspine.core.errors import DataSpineError, InputError, NotFoundError
+from dataspine.web import decisions, lineage, operations, schemas, sidecars
+from dataspine.web.guard import Guard
+from dataspine.web.problem import problem, unexpected
+
+__all__ = ["create_app"]
+
+
+def create_app(session: Session, *, hosts: tuple[str, ...] = ()) -> ASGIApp:
+    """Build the service over an opened session; the caller starts and closes the session.
+
+    ``hosts`` are names that it may be called by, besides loopback.
+    """
+    app = FastAPI(title="Data Spine", version=version("data-spine"), docs_url=None, redoc_url=None)
+    for made in (
+        operations.router(session),
+        schemas.router(session),
+        decisions.router(session),
+        sidecars.router(session),
+        lineage.router(session.lineage, session.outbox),
+    ):
+        app.include_router(made)
+    app.add_exception_handler(DataSpineError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, unexpected)
+    return Guard(app, hosts=hosts)
+
+
+async def _known(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, DataSpineError):
+        raise error
+    return problem(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    place = "/" + "/".join(str(part) for part in first["loc"])
+    return problem(InputError(str(first["msg"]), where=place, remedy="See /openapi.json."))
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return problem(NotFoundError("no such address", remedy="See /openapi.json."))
+    return problem(InputError(str(error.detail), remedy="See /openapi.json."), error.status_code)

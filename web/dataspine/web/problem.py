@@ -1,0 +1,56 @@
+"""Errors as RFC 9457 problem JSON; the only place that maps an error to an HTTP status."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from dataspine.core.errors import (
+    ConflictError,
+    DataSpineError,
+    InputError,
+    IntegrityError,
+    NotFoundError,
+    UnavailableError,
+)
+
+__all__ = ["problem", "unexpected"]
+
+_logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_STATUSES: tuple[tuple[type[DataSpineError], int], ...] = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (InputError, 422),
+    (UnavailableError, 503),
+    (IntegrityError, 422),
+)
+
+
+def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
+    """Return an error as a response: ``code``, what, where and what to do next."""
+    if status is None:
+        status = next((s for kind, s in _STATUSES if isinstance(error, kind)), 500)
+        if error.code == "input.too_large":
+            status = 413
+    body = {
+        "type": f"urn:data-spine:error:{error.code}",
+        "title": error.problem,
+        "status": status,
+        "detail": str(error),
+        **error.document(),
+    }
+    headers = {"Retry-After": "1"} if error.retry else None
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def unexpected(_request: Request, error: Exception) -> JSONResponse:
+    """Answer a fault of the program itself: logged whole, shown without its inside."""
+    _logger.error("unexpected fault", exc_info=error)
+    fault = DataSpineError(
+        "an unexpected fault", remedy="The service's log has the details.", code="spine.internal"
+    )
+    return problem(fault, 500)

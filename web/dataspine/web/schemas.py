@@ -1,0 +1,100 @@
+"""The registry's seed dialect: ``/schemas``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataspine.adapters import schema_publish
+from dataspine.adapters.schema_publish import Outcome, Proposal
+from dataspine.adapters.session import Session
+from dataspine.core.errors import DataSpineError
+from dataspine.web.guard import segment
+from dataspine.web.problem import MEDIA_TYPE
+
+__all__ = ["router"]
+
+Page = Annotated[int, Query(ge=1, le=1000)]
+
+
+class SchemaBody(BaseModel):
+    """A schema as it travels; unknown keys are ignored, as stock clients send more."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    text: str = Field(alias="schema", max_length=1_048_576)
+    type: str = Field("AVRO", alias="schemaType")
+    references: list[dict[str, Any]] | None = Field(None, max_length=100)
+    metadata: dict[str, Any] | None = None
+    version: str | None = None
+
+    def proposal(self, subject: str) -> Proposal:
+        """Return what is proposed under the subject."""
+        properties = (self.metadata or {}).get("properties") or {}
+        return Proposal(
+            subject,
+            self.text,
+            self.type,
+            tuple(self.references or ()),
+            {str(k): str(v) for k, v in properties.items()},
+            self.version,
+        )
+
+
+def router(session: Session) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["registry"])
+    registry = session.registry
+
+    @routes.get("/schemas")
+    def subjects(limit: Page = 1000, offset: int = Query(0, ge=0)) -> list[dict[str, Any]]:
+        """List the latest version of every subject."""
+        names = registry.subjects()[offset : offset + limit]
+        return [registry.version(name, "latest").document() for name in names]
+
+    @routes.get("/schemas/{subject}/versions")
+    def versions(subject: str) -> list[int]:
+        """List a subject's version numbers."""
+        return [v.number for v in registry.versions(segment(subject))]
+
+    @routes.get("/schemas/{subject}/versions/{number}")
+    def version(subject: str, number: str) -> dict[str, Any]:
+        """Return one version, or the ``latest``."""
+        return registry.version(segment(subject), number).document()
+
+    @routes.post("/schemas/{subject}/versions")
+    def publish(subject: str, body: SchemaBody) -> JSONResponse:
+        """Publish a version: 201 stored, 200 known already, 403 denied with the decision."""
+        outcome = schema_publish.publish(session, body.proposal(segment(subject)))
+        return _answer(outcome, 201 if outcome.created else 200)
+
+    @routes.post("/schemas/{subject}/validate")
+    def validate(subject: str, body: SchemaBody) -> JSONResponse:
+        """Say what publishing would answer; 200, allowed or not."""
+        outcome = schema_publish.validate(session, body.proposal(segment(subject)))
+        return JSONResponse(outcome.document(), headers={"Server-Timing": outcome.timing.header()})
+
+    return routes
+
+
+def _answer(outcome: Outcome, status: int) -> JSONResponse:
+    headers = {"Server-Timing": outcome.timing.header()}
+    decision = outcome.decision
+    if decision is None or decision.allow:
+        return JSONResponse(outcome.document(), status_code=status, headers=headers)
+    unanswered = decision.policy is None
+    codes = ", ".join(decision.codes)
+    error = DataSpineError(codes, where=outcome.subject, code="schema.denied")
+    error.retry = unanswered
+    body = {
+        "type": "urn:data-spine:error:schema.denied",
+        "title": "Denied by policy",
+        "status": 503 if unanswered else 403,
+        "detail": f"{outcome.subject}: {codes}",
+        **error.document(),
+        **outcome.document(),
+    }
+    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)

@@ -1,0 +1,104 @@
+"""Run the service: the public listener, its advertisement, and an orderly end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from dataspine.adapters.session import Session
+from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.process import start_time
+from dataspine.lineage import Delivery
+from dataspine.web.app import create_app
+
+__all__ = ["serve"]
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``ready`` is called once with the address.
+
+    Started in this order: store, OPA with its control listener, lineage delivery, the public
+    listener. Ended the other way round, so that OPA's last decision logs still arrive.
+    """
+    if host not in LOOPBACK:
+        raise InputError(
+            f"{host} is not loopback, and callers are not authenticated",
+            where="--host",
+            remedy="Listen on 127.0.0.1.",
+            code="input.host_not_loopback",
+        )
+    listener = _listen(host, port)
+    with listener:
+        session.engine.policy()
+        delivery = Delivery(
+            session.database,
+            session.workspace.settings.receivers,
+            dead_letters=session.workspace.state / "lineage-dlq.jsonl",
+            root=session.workspace.root,
+        )
+        delivery.start()
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        advertisement = session.workspace.state / "serve.json"
+        try:
+            _advertise(advertisement, address)
+            _run(create_app(session), listener, lambda: ready(address))
+        finally:
+            advertisement.unlink(missing_ok=True)
+            delivery.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            error.strerror or "cannot listen",
+            where=f"{host}:{port}",
+            remedy="Choose another --port, or stop what listens there.",
+            code="serve.port_taken",
+        ) from None
+    return listener
+
+
+def _advertise(path: Path, address: str) -> None:
+    document = {"url": address, "pid": os.getpid(), "started": start_time(os.getpid())}
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+
+
+def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> None:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=1000,
+        lifespan="off",
+    )
+    server = uvicorn.Server(config)
+    original = server.startup
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        await original(sockets)
+        started()
+
+    server.startup = startup  # type: ignore[method-assign]
+    listener.listen(1024)
+    server.run([listener])
+    # uvicorn raises the signal again after its own end; ours is to return in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
