@@ -103,7 +103,7 @@ class FlushTarget:
     def gate(self, sink: DuckDbSink, relation: Relation) -> Gate:
         """Return the refreshed gate of a table and sink."""
         held = self._gates.get((sink.name, relation.name))
-        if held is None or held[0] is not relation:
+        if held is None or held[0] != relation:
             table = self.route.table(relation.name)
             guards = [_column(relation, name) for name in table.guard_columns]
             gate = Gate(
@@ -178,6 +178,8 @@ class Flush:
         """Make it durable in the order of this module's first line, up to *applied*."""
         target, hook = self._target, self._target.hook
         try:
+            for lane in self._lanes:
+                lane.finish(end_lsn)
             # 1. Dead letters: pending until the sink has the flush.
             target.dead_letter.commit()
             hook("dead-letter")
@@ -262,19 +264,26 @@ class _Lane:
         self.session.ensure(relation)
         if self._snapshot and relation.name not in self.tables:
             # What an earlier, unfinished life of the route left is not in this snapshot.
-            self._empty(relation, segment.lsns[0], -1)
+            self._empty(relation.name, segment.lsns[0], -1)
         self.tables.add(relation.name)
         if segment.truncate:
             for change, lsn in zip(segment.changes, segment.lsns, strict=True):
-                self._empty(relation, lsn, change.sequence)
+                self._empty(relation.name, lsn, change.sequence)
             self.counts[Outcome.DELETED] += len(segment.changes)
             return
         self._apply(segment, entries(segment), gate)
 
-    def _empty(self, relation: Relation, lsn: int, sequence: int) -> None:
-        self.session.empty(relation.name)
+    def finish(self, lsn: int) -> None:
+        """After a snapshot, a table without rows is empty at the sink too."""
+        for source in self._target.route.sources if self._snapshot else ():
+            for table in source.tables if source.name == self._source else ():
+                if table.short_name not in self.tables:
+                    self._empty(table.short_name, lsn, -1)
+
+    def _empty(self, table: str, lsn: int, sequence: int) -> None:
+        self.session.empty(table)
         self._target.dead_letter.bury(
-            [Tombstone(self.sink.name, relation.name, WHOLE_TABLE, lsn, sequence, self.uid)]
+            [Tombstone(self.sink.name, table, WHOLE_TABLE, lsn, sequence, self.uid)]
         )
 
     def _apply(self, segment: Segment, found: Entries, gate: Gate) -> None:
