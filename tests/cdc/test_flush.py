@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
 from dataspine.cdc.flush import CRASH_POINTS, FlushRecord, FlushTarget
 from dataspine.cdc.mask import Masker
+from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.replay import replay
 from dataspine.cdc.route import load_route
-from dataspine.cdc.runner import Runner
+from dataspine.cdc.runner import Runner, Status
 from dataspine.core.database import Database
 from dataspine.decisions.decision import Decision, Policy, Violation
 
@@ -159,7 +161,7 @@ class World:
 
     def run(self, source: MemorySource) -> Runner:
         source.stop.clear()
-        runner = Runner(self.target, {"shop": source})
+        runner = Runner(self.target, {"shop": source}, flush_rows=1_000)
         runner.run(source.stop)
         return runner
 
@@ -331,6 +333,16 @@ def test_huge_transaction_in_pieces_is_one_flush(world: World) -> None:
     assert [r.counts["applied"] for r in world.records if r.sink == "eu"] == [0, 12_000]
 
 
+def test_new_sink_starts_all_over_from_one_snapshot(world: World) -> None:
+    world.run(MemorySource([("1", "DE", "a"), ("2", "BR", "b")], [], threading.Event()))
+    (world.folder / "us.duckdb").unlink()
+    world.run(MemorySource([("3", "FR", "c")], [], threading.Event(), point=300))
+    world.check({"3": ("3", "FR", "c")})
+    (world.folder / "us.duckdb").unlink()
+    world.run(MemorySource([], [], threading.Event(), point=400))
+    assert world.rows("eu") == {}
+
+
 def test_open_sink_file_makes_the_route_wait(world: World) -> None:
     source = MemorySource([("1", "DE", "a")], [], threading.Event())
     code = (
@@ -430,6 +442,50 @@ def test_source_keys_are_sink_keys_or_parked_keys(
         player.play(step)
     player.flush()
     player.world.close()
+
+
+@pytest.mark.integration
+def test_real_source_from_snapshot_over_a_restart_to_typed_columns(
+    tmp_path: Path,
+    run: Callable[..., list[tuple[object, ...]]],
+    source: Callable[..., PostgresSource],
+) -> None:
+    run(
+        "CREATE TABLE people (id int PRIMARY KEY, country text, note text,"
+        " amount numeric(12,2), seen timestamptz, raw bytea, tags text[], ok bool)"
+    )
+    values = "'2026-11-24 09:00+00', '\\x00ff', '{a,b}', true"
+    run(f"INSERT INTO people VALUES (1, 'DE', 'a', 1.50, {values}), (2, 'US', 'b', 2, {values})")  # noqa: S608
+    world = World(tmp_path / "w")
+    stop = threading.Event()
+    real = source("public.people")
+    wanted = 2
+
+    def end(status: Status) -> None:
+        if sum(status.outcomes["eu"].values()) >= wanted and status.state == "streaming":
+            stop.set()
+
+    Runner(world.target, {"shop": real}, on_status=end).run(stop)
+    assert world.rows("eu") == {"1": ("DE", "a")}
+    # A longer note than fits in a page is not sent again when it does not change.
+    run("ALTER TABLE people ALTER COLUMN note SET STORAGE EXTERNAL")
+    run("UPDATE people SET note = repeat('long', 2000) WHERE id = 1")
+    run("UPDATE people SET country = 'FR' WHERE id = 1")
+    run("UPDATE people SET id = 3 WHERE id = 1")
+    run(f"INSERT INTO people VALUES (4, 'DE', 'x', 'NaN', {values})")  # noqa: S608
+    run("DELETE FROM people WHERE id = 2")
+    wanted, stop = 5, threading.Event()
+    Runner(world.target, {"shop": source("public.people")}, on_status=end).run(stop)
+    connection = duckdb.connect(str(tmp_path / "w" / "eu.duckdb"), read_only=True)
+    found = connection.execute(
+        "SELECT id, country, note, amount, seen = '2026-11-24 09:00+00'::TIMESTAMPTZ, raw, tags, ok"
+        " FROM people"
+    ).fetchall()
+    connection.close()
+    assert found == [(3, "FR", "long" * 2000, Decimal("1.50"), True, b"\x00\xff", "{a,b}", True)]
+    codes = [x.codes for x in world.dead.letters(sink="eu")]
+    assert codes == [("residency.x",), ("cdc.sink_rejected",)]
+    world.close()
 
 
 CHILD = """
