@@ -1,46 +1,41 @@
+"""A small content, a key that is trusted for some channels, and a store."""
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.bundles.sample import PRODUCT, inputs
 
-from dataspine.bundles import (
-    BundleStore,
-    Content,
-    Inputs,
-    SigningKey,
-    Trust,
-    build,
-    generate_key,
-    packaged,
-)
-from dataspine.core.database import Database
-
-MATRIX = {
-    "version": 1,
-    "geographies": {"EU": {"countries": ["DE"], "regions": ["eu-west-1"]}},
-    "transfers": {},
-}
+from dataspine.bundles import BundleStore, Content, SigningKey, Trust, build
+from dataspine.bundles import generate_key as generate
+from dataspine.core.database import Database, metadata
 
 
 @pytest.fixture
 def content() -> Content:
-    return build(packaged(), Inputs(config={"rules": {}}, matrix=MATRIX, version="1.0.0"))
+    return build(PRODUCT, inputs())
 
 
 @pytest.fixture
 def key(tmp_path: Path) -> SigningKey:
-    generate_key(tmp_path / "dev.pem")
-    return SigningKey.load(tmp_path / "dev.pem", id="dev")
+    generate(tmp_path / "key.pem")
+    return SigningKey.load(tmp_path / "key.pem", id="release-1")
 
 
 @pytest.fixture
 def trust(key: SigningKey) -> Trust:
-    return Trust((key.trusted(channels=("dev",)),))
+    return Trust((key.trusted(channels=("dev", "stable")),))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[BundleStore]:
-    database = Database(tmp_path / "spine.db")
-    database.migrate()
-    yield BundleStore(database, tmp_path / "bundles")
-    database.close()
+def database(tmp_path: Path) -> Iterator[Database]:
+    found = Database(tmp_path / "spine.db")
+    with found.begin() as connection:
+        metadata.create_all(connection, tables=[metadata.tables["bundles"]])
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def store(database: Database, tmp_path: Path) -> BundleStore:
+    return BundleStore(database, tmp_path / "bundles")

@@ -1,110 +1,128 @@
-import json
-import subprocess
+"""One content has one digest; what may not enter a bundle is refused."""
+
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from tests.bundles.sample import MATRIX, PRODUCT, inputs
 
-from dataspine.bundles import Content, Inputs, Product, SigningKey, archive, build, packaged, sign
-from dataspine.bundles.content import file_hash
-from dataspine.core.canonical import canonical
+from dataspine.bundles import Content, Product, build, packaged
+from dataspine.bundles.content import unfiltered_rules
 from dataspine.core.errors import InputError
 
-
-def _inputs(**changes: object) -> Inputs:
-    matrix = {"version": 1, "geographies": {}, "transfers": {}}
-    return Inputs(**{"config": {"rules": {}}, "matrix": matrix, "version": "1.0.0", **changes})  # type: ignore[arg-type]
+CUSTOM = "dataspine/custom/shop/odd/odd.rego"
 
 
-def test_equal_sources_give_equal_content() -> None:
-    first, second = build(packaged(), _inputs()), build(packaged(), _inputs())
-    assert first == second
-    assert first.revision == f"1.0.0+{first.digest.replace(':', '.')}"
-    assert build(packaged(), _inputs(config={"rules": {"pii": "warn"}})).digest != first.digest
-
-
-def test_product_has_rules_and_no_tests() -> None:
-    names = set(packaged().files)
-    assert "dataspine/rules/pii/untagged_field/untagged_field.rego" in names
-    assert {name for name in names if name.endswith("_test.rego")} == set()
-
-
-CUSTOM = "dataspine/custom/naming/upper_case/upper_case.rego"
+def test_equal_sources_give_equal_content(content: Content) -> None:
+    shuffled = dict(reversed(MATRIX.items()))
+    assert build(PRODUCT, inputs(matrix=shuffled)) == content
+    assert content.revision == f"1.4.0+{content.digest.replace(':', '.')}"
+    assert sorted(content.files) == [
+        "dataspine/config/data.json",
+        "dataspine/exceptions/data.json",
+        "dataspine/matrix/data.json",
+        "dataspine/rules/residency/home_not_allowed/home_not_allowed.rego",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"),
+    "change",
     [
-        (
-            {"matrix": {"geographies": {"A": {"countries": ["DE"]}, "B": {"countries": ["DE"]}}}},
-            "bundle.ambiguous_geography",
-        ),
-        ({"custom": {CUSTOM: b"package dataspine.custom.other\n"}}, "bundle.custom_place"),
-        ({"custom": {"dataspine/custom/a.rego": b"package x\n"}}, "bundle.custom_place"),
-        (
-            {
-                "custom": {
-                    "dataspine/custom/pii/untagged_field/x.rego": b"package "
-                    b"dataspine.custom.pii.untagged_field\n"
-                }
-            },
-            "bundle.custom_code",
-        ),
+        {"config": {"rules": {"pii": "warn"}}},
+        {"matrix": {**MATRIX, "version": 2}},
+        {"exceptions": [{"rule": "pii.untagged_field"}]},
+        {"custom": {CUSTOM: b"package dataspine.custom.shop.odd\n"}},
     ],
-    ids=["country twice", "package", "depth", "product's code"],
+    ids=["config", "matrix", "exceptions", "custom"],
 )
-def test_faulty_inputs_are_refused(changes: dict[str, object], code: str) -> None:
-    with pytest.raises(InputError) as caught:
-        build(packaged(), _inputs(**changes))
-    assert caught.value.code == code
+def test_each_input_changes_the_digest(content: Content, change: dict[str, object]) -> None:
+    assert build(PRODUCT, inputs(**change)).digest != content.digest
 
 
-def test_bundle_without_row_rule_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["countries", "regions"])
+def test_a_place_in_two_geographies_is_refused(kind: str) -> None:
+    geographies = {name: {"countries": [], "regions": [], kind: ["x"]} for name in ("EU", "UK")}
     with pytest.raises(InputError) as caught:
-        build(Product({}), _inputs())
+        build(PRODUCT, inputs(matrix={**MATRIX, "geographies": geographies}))
+    assert caught.value.code == "bundle.ambiguous_geography"
+    assert caught.value.where == f"/geographies/UK/{kind}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dataspine/custom/shop/odd.rego", b"package dataspine.custom.shop.odd\n"),
+        ("dataspine/custom/shop/odd/more/odd.rego", b"package dataspine.custom.shop.odd\n"),
+        ("dataspine/custom/shop/odd/../../../rules/x.rego", b"package dataspine.custom.shop.odd\n"),
+        ("dataspine/rules/shop/odd/odd.rego", b"package dataspine.rules.shop.odd\n"),
+        (CUSTOM, b"package dataspine.custom.shop.other\n"),
+        (CUSTOM, b"package dataspine.main\n"),
+        (CUSTOM, b"x := 1\n"),
+        (CUSTOM, b" package dataspine.main\nx := `\npackage dataspine.custom.shop.odd\n`\n"),
+    ],
+    ids=["shallow", "deep", "climbing", "product", "other", "main", "none", "hidden"],
+)
+def test_a_custom_rule_at_a_wrong_place_is_refused(name: str, text: bytes) -> None:
+    with pytest.raises(InputError) as caught:
+        build(PRODUCT, inputs(custom={name: text}))
+    assert caught.value.code == "bundle.custom_place"
+
+
+def test_a_custom_rule_with_a_products_code_is_refused() -> None:
+    name = "dataspine/custom/residency/home_not_allowed/home_not_allowed.rego"
+    text = b"package dataspine.custom.residency.home_not_allowed\n"
+    with pytest.raises(InputError) as caught:
+        build(PRODUCT, inputs(custom={name: text}))
+    assert caught.value.code == "bundle.custom_code"
+
+
+def test_a_bundle_without_a_row_rule_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        build(Product({}), inputs())
     assert caught.value.code == "bundle.no_row_rule"
 
 
+@pytest.mark.parametrize(
+    ("body", "listed"),
+    [
+        ('deny contains "x" if {\n\tinput.point == "schema.publish"\n}\n', ()),
+        ('deny contains "x" if {\n\tinput.point == "row.replicate"\n}\n', ("shop.odd",)),
+        ('deny contains "x" if input.row.country == "US"\n', ("shop.odd",)),
+        (
+            'deny contains "x" if {\n\tinput.point == "schema.publish"\n}\n\n'
+            'deny contains "y" if {\n\tinput.row\n}\n',
+            ("shop.odd",),
+        ),
+    ],
+    ids=["other point", "row", "any point", "one of two"],
+)
+def test_custom_rules_that_may_judge_rows_are_listed(body: str, listed: tuple[str, ...]) -> None:
+    files = {CUSTOM: f"package dataspine.custom.shop.odd\n\n{body}".encode()}
+    assert unfiltered_rules(files) == listed
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize("call", ["http.send({})", "time.now_ns()", 'io.jwt.decode("x")'])
-def test_unsafe_built_in_is_refused(opa: Path, call: str) -> None:
-    text = f"package dataspine.custom.naming.upper_case\n\nx := {call}\n"
+def test_the_products_rules_compile_without_unsafe_builtins(opa: Path) -> None:
+    rules = packaged()
+    assert not [name for name in rules.files if name.endswith("_test.rego")]
+    assert build(rules, inputs(), opa=opa).digest == build(rules, inputs()).digest
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "opa.runtime()",
+        'http.send({"method": "get", "url": "http://localhost"})',
+        'net.lookup_ip_addr("localhost")',
+        "time.now_ns()",
+        'rand.intn("x", 2)',
+        'uuid.rfc4122("x")',
+        'io.jwt.decode("x")',
+    ],
+)
+def test_an_unsafe_builtin_is_refused(opa: Path, expression: str) -> None:
+    text = f"package dataspine.custom.shop.odd\n\nx := {expression}\n".encode()
     with pytest.raises(InputError) as caught:
-        build(packaged(), _inputs(custom={CUSTOM: text.encode()}), opa=opa)
+        build(PRODUCT, inputs(custom={CUSTOM: text}), opa=opa)
     assert caught.value.code == "bundle.does_not_compile"
-
-
-@given(st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=8))
-def test_data_hash_does_not_depend_on_spacing(value: object) -> None:
-    spaced = json.dumps({"b": value, "a": 1}, indent=3).encode()
-    assert file_hash("x/data.json", spaced) == file_hash(
-        "x/data.json",
-        canonical({"a": 1, "b": value}),
-    )
-
-
-@pytest.mark.integration
-def test_stock_opa_accepts_the_bundle_and_refuses_a_changed_one(
-    opa: Path, content: Content, key: SigningKey, tmp_path: Path
-) -> None:
-    data = sign(content, key, sequence=1, channel="dev")
-    files = archive.read(data)
-    files["dataspine/main/main.rego"] += b"\n"
-    results = []
-    public = tmp_path / "dev.pub"
-    public.write_text(key.trusted(channels=("dev",)).pem)
-    for name, bundle in (("good", data), ("bad", archive.write(files))):
-        path = tmp_path / f"{name}.tar.gz"
-        path.write_bytes(bundle)
-        argv = [str(opa), "build", "--bundle", str(path), "-o", str(tmp_path / "o.tar.gz")]
-        argv += ["--verification-key", str(public), "--verification-key-id", "dev"]
-        run = subprocess.run(
-            [*argv, "--signing-alg", "ES256"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        results.append((run.returncode, "mismatch" in run.stdout + run.stderr))
-    assert results == [(0, False), (1, True)]
+    assert f"undefined function {expression.partition('(')[0]}" in caught.value.problem

@@ -1,6 +1,15 @@
 """Policy bundles: built from sources, signed, verified, published by channel."""
 
-from dataspine.bundles.content import Content, Inputs, Product, build, packaged
+from dataspine.bundles.archive import read as open_archive
+from dataspine.bundles.content import (
+    Content,
+    Inputs,
+    Product,
+    build,
+    check,
+    content_digest,
+    packaged,
+)
 from dataspine.bundles.signing import (
     Bundle,
     SigningKey,
@@ -10,7 +19,7 @@ from dataspine.bundles.signing import (
     sign,
     verify,
 )
-from dataspine.bundles.store import Active, BundleStore, ChannelSource
+from dataspine.bundles.store import Active, BundleStore, ChannelSource, Publication
 
 __all__ = [
     "Active",
@@ -20,11 +29,15 @@ __all__ = [
     "Content",
     "Inputs",
     "Product",
+    "Publication",
     "SigningKey",
     "Trust",
     "TrustedKey",
     "build",
+    "check",
+    "content_digest",
     "generate_key",
+    "open_archive",
     "packaged",
     "sign",
     "verify",

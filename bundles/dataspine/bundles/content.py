@@ -15,14 +15,35 @@ from typing import Any
 from dataspine.bundles import archive
 from dataspine.core.canonical import Json, canonical, digest, sha256
 from dataspine.core.errors import InputError, IntegrityError, UnavailableError
+from dataspine.core.process import spawn
 
-__all__ = ["MANIFEST", "Content", "Inputs", "Product", "build", "file_hash", "packaged"]
+__all__ = [
+    "MANIFEST",
+    "SIGNATURES",
+    "Content",
+    "Inputs",
+    "Product",
+    "build",
+    "check",
+    "content_digest",
+    "file_hash",
+    "packaged",
+    "unfiltered_rules",
+]
 
 MANIFEST = ".manifest"
+SIGNATURES = ".signatures.json"
+DATA = "data.json"
 ROOT = "dataspine"
 PACKED = "policies.tar.gz"
-_CUSTOM = re.compile(r"dataspine/custom/(?P<domain>[a-z][a-z0-9_]*)/(?P<fault>[a-z][a-z0-9_]*)/")
-_PACKAGE = re.compile(r"^package\s+([\w.]+)", re.MULTILINE)
+_CUSTOM = re.compile(
+    r"dataspine/custom/(?P<domain>[a-z][a-z0-9_]*)/(?P<fault>[a-z][a-z0-9_]*)/[a-z][a-z0-9_]*\.rego"
+)
+# The package is a file's first statement: only blank lines and comments stand before it.
+_PACKAGE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*package[ \t]+([\w.]+)[ \t]*(?:#[^\n]*)?\r?\n")
+_ROW_OK = re.compile(rb"^row_ok\b", re.MULTILINE)
+_DENY = re.compile(r"^(?:default\s+)?deny\b", re.MULTILINE)
+_OTHER_POINT = re.compile(r'^\t?[ ]*input\.point == "(?!row\.replicate")[a-z_.]+"$', re.MULTILINE)
 CHECK_SECONDS = 30
 
 # What a rule may not do: read the machine, the network, the clock, or chance. Then every decision
@@ -65,7 +86,15 @@ def packaged() -> Product:
     checkout = Path(str(here)).parents[2] / "policies"
     if (checkout / MANIFEST).is_file():
         return read_folder(checkout)
-    data = here.joinpath(PACKED).read_bytes()
+    try:
+        data = here.joinpath(PACKED).read_bytes()
+    except FileNotFoundError:
+        raise UnavailableError(
+            "this installation has no rules",
+            where=PACKED,
+            remedy="Install the wheel again; in a checkout run `make bundle`.",
+            code="bundle.no_rules",
+        ) from None
     return Product({k: v for k, v in archive.read(data).items() if k != MANIFEST})
 
 
@@ -74,7 +103,7 @@ def read_folder(folder: Path) -> Product:
     found: dict[str, bytes] = {}
     for path in sorted((folder / ROOT).rglob("*")):
         name = path.relative_to(folder).as_posix()
-        wanted = path.suffix == ".rego" or path.name == "data.json"
+        wanted = path.suffix == ".rego" or path.name == DATA
         if wanted and not name.endswith("_test.rego") and not name.startswith("dataspine/custom/"):
             found[name] = path.read_bytes()
     return Product(found)
@@ -85,7 +114,7 @@ def build(product: Product, inputs: Inputs, *, opa: Path | None = None) -> Conte
 
     Raises ``InputError`` for a matrix that puts a country or region into two geographies, a custom
     rule at a wrong place or with a product's code, an unsafe built-in, or rules without a row rule.
-    With ``opa`` the whole is compiled strictly, as the engine would.
+    With ``opa`` the whole is compiled strictly, and without unsafe built-ins: see ``check``.
     """
     _require_disjoint(inputs.matrix)
     contents = dict(product.files)
@@ -101,25 +130,59 @@ def build(product: Product, inputs: Inputs, *, opa: Path | None = None) -> Conte
         contents[f"{ROOT}/{key}/data.json"] = canonical(value)
     _require_row_rule(contents)
     if opa is not None:
-        _check(contents, opa)
-    hashes = sorted((name, file_hash(name, raw)) for name, raw in contents.items())
-    whole = digest([list(pair) for pair in hashes])
+        check(contents, opa)
+    whole = content_digest(contents)
     revision = f"{inputs.version}+{whole.replace(':', '.')}"
     return Content(contents, whole, revision)
 
 
+def content_digest(contents: Mapping[str, bytes]) -> str:
+    """Return ``sha256:<hex>`` over the sorted (name, hash) of all but manifest and signatures."""
+    names = sorted(name for name in contents if name not in {MANIFEST, SIGNATURES})
+    return digest([[name, file_hash(name, contents[name])] for name in names])
+
+
+def unfiltered_rules(contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the codes of custom rules that may judge rows and that the row filter leaves out.
+
+    A rule counts unless each of its ``deny`` names another point: a route with one of these must
+    ask OPA for each class of rows, as the filter alone would let through what the rule denies.
+    """
+    codes: set[str] = set()
+    for name, raw in contents.items():
+        found = _CUSTOM.fullmatch(name)
+        if found is None:
+            continue
+        _, *denials = _DENY.split(raw.decode("utf-8", "replace"))
+        bodies = [denial.partition("\n}")[0] for denial in denials]
+        if not all(_OTHER_POINT.search(body) for body in bodies):
+            codes.add(f"{found['domain']}.{found['fault']}")
+    return tuple(sorted(codes))
+
+
 def file_hash(name: str, raw: bytes) -> str:
-    """Return OPA's hash of a bundle file: canonical JSON for data, bytes for the rest; hex."""
-    base = name.rpartition("/")[2]
-    if base == MANIFEST or base.endswith(".json"):
+    """Return OPA's hash of a bundle file: canonical JSON for data, bytes for the rest; hex.
+
+    Raises ``ValueError`` for data that is no JSON.
+    """
+    if name.rpartition("/")[2] in {MANIFEST, DATA}:
         raw = _canonical_text(raw)
     return sha256(raw).removeprefix("sha256:")
 
 
 def _canonical_text(raw: bytes) -> bytes:
     # Number literals are kept as they are written, as OPA keeps them.
-    value = json.loads(raw, parse_int=_Literal, parse_float=_Literal)
-    return _encode(value).encode()
+    try:
+        value = json.loads(
+            raw, parse_int=_Literal, parse_float=_Literal, parse_constant=_refuse_constant
+        )
+        return _encode(value).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
 
 
 class _Literal(str):
@@ -153,8 +216,8 @@ def _require_disjoint(matrix: Mapping[str, Any]) -> None:
 
 
 def _require_custom(name: str, text: bytes, product: Product) -> None:
-    found = _CUSTOM.match(name)
-    declared = _PACKAGE.search(text.decode("utf-8", "replace"))
+    found = _CUSTOM.fullmatch(name)
+    declared = _PACKAGE.match(text.decode("utf-8", "replace"))
     expected = f"dataspine.custom.{found['domain']}.{found['fault']}" if found else ""
     if found is None or declared is None or declared.group(1) != expected:
         raise InputError(
@@ -175,7 +238,7 @@ def _require_custom(name: str, text: bytes, product: Product) -> None:
 
 def _require_row_rule(contents: Mapping[str, bytes]) -> None:
     rules = (raw for name, raw in contents.items() if name.startswith("dataspine/rules/"))
-    if not any(re.search(rb"^row_ok\b", raw, re.MULTILINE) for raw in rules):
+    if not any(_ROW_OK.search(raw) for raw in rules):
         raise InputError(
             "no row rule: every row would pass",
             remedy="Keep at least one.",
@@ -183,10 +246,13 @@ def _require_row_rule(contents: Mapping[str, bytes]) -> None:
         )
 
 
-def _check(contents: Mapping[str, bytes], opa: Path) -> None:
+def check(contents: Mapping[str, bytes], opa: Path) -> None:
+    """Compile the rules strictly and without unsafe built-ins; raise ``InputError``."""
     with tempfile.TemporaryDirectory(prefix="spine-") as name:
         folder = Path(name)
         for path, raw in contents.items():
+            if path in {MANIFEST, SIGNATURES}:
+                continue
             (folder / "policies" / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / "policies" / path).write_bytes(raw)
         allowed = json.loads(_run([str(opa), "capabilities", "--current"], folder))
@@ -203,23 +269,43 @@ def _check(contents: Mapping[str, bytes], opa: Path) -> None:
 
 def _run(argv: list[str], folder: Path) -> str:
     try:
-        run = subprocess.run(
-            argv, cwd=folder, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnavailableError(f"OPA did not check the rules: {type(error).__name__}") from None
+        run = spawn(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise _no_answer(error) from None
+    with run:
+        try:
+            output, complaint = run.communicate(timeout=CHECK_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            run.kill()
+            raise _no_answer(error) from None
     if run.returncode != 0:
-        reason = (run.stderr or run.stdout).strip()
+        reason = (complaint or output).decode("utf-8", "replace").strip()[:2000]
         raise InputError(
             f"the rules do not compile: {reason}",
             remedy="Correct the rule there; see `opa check --strict`.",
             code="bundle.does_not_compile",
         )
-    return run.stdout
+    return output.decode("utf-8", "replace")
+
+
+def _no_answer(error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"OPA did not check the rules: {type(error).__name__}",
+        remedy="Run `spine doctor`.",
+        code="bundle.not_checked",
+    )
 
 
 def require_files(contents: Mapping[str, bytes]) -> None:
-    """Raise ``IntegrityError`` unless every file lies under the bundle's root."""
+    """Raise ``IntegrityError`` unless every file is a rule or data under the bundle's root.
+
+    OPA would also load compiled policy and plans, which nobody can read.
+    """
     for name in contents:
-        if not name.startswith(f"{ROOT}/") and name != MANIFEST:
-            raise IntegrityError(f"{name} lies outside the root {ROOT}", code="bundle.foreign_root")
+        known = name.endswith(".rego") or name.rpartition("/")[2] == DATA
+        if name != MANIFEST and not (known and name.startswith(f"{ROOT}/")):
+            raise IntegrityError(
+                f"{name} is neither a rule nor data under {ROOT}/",
+                remedy="Do not use it; build the bundle again.",
+                code="bundle.foreign_file",
+            )

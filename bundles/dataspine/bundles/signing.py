@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from dataspine.bundles import archive
-from dataspine.bundles.content import MANIFEST, Content, file_hash, require_files
-from dataspine.core.canonical import canonical, digest
-from dataspine.core.errors import IntegrityError, NotFoundError
+from dataspine.bundles.content import (
+    MANIFEST,
+    SIGNATURES,
+    Content,
+    check,
+    content_digest,
+    file_hash,
+    require_files,
+    unfiltered_rules,
+)
+from dataspine.core.canonical import canonical, parse_json
+from dataspine.core.errors import InputError, IntegrityError, NotFoundError
 
 __all__ = ["Bundle", "SigningKey", "Trust", "TrustedKey", "generate_key", "sign", "verify"]
 
-SIGNATURES = ".signatures.json"
 ALGORITHM = "ES256"
 _HALF = 32
+MAX_SIGNATURES = 16 * 1_048_576
+_MANIFEST_KEYS = {"revision", "roots", "rego_version", "metadata"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +97,27 @@ class SigningKey:
         )
         return TrustedKey(self.id, ALGORITHM, pem.decode("ascii"), channels)
 
+    @property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the public half (DER), in hex."""
+        der = self.private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return hashlib.sha256(der).hexdigest()
+
+    def der_signature(self, message: bytes) -> bytes:
+        """Return the signature as ASN.1, as DSSE and openssl have it."""
+        return self.private.sign(message, ec.ECDSA(hashes.SHA256()))
+
     def signature(self, message: bytes) -> bytes:
         """Return the raw ``r || s`` of a message, 64 bytes."""
-        r, s = utils.decode_dss_signature(self.private.sign(message, ec.ECDSA(hashes.SHA256())))
+        r, s = utils.decode_dss_signature(self.der_signature(message))
         return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle."""
+    """A verified bundle; ``metadata`` is its manifest's, ``key_id`` names who signed."""
 
     revision: str
     digest: str
@@ -103,6 +125,8 @@ class Bundle:
     channel: str
     data: bytes
     files: Mapping[str, bytes]
+    metadata: Mapping[str, Any]
+    key_id: str
 
 
 def generate_key(path: Path) -> None:
@@ -126,12 +150,24 @@ def sign(
     channel: str,
     order: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Return the signed archive; ``order`` is a rollback's, kept in the manifest's metadata."""
+    """Return the signed archive; ``order`` is a rollback's, kept in the manifest's metadata.
+
+    Sequence 0 is a local build: it is signed for channel ``dev`` alone.
+    """
+    if sequence < 0 or (sequence == 0 and channel != "dev"):
+        raise InputError(
+            f"sequence {sequence} cannot be signed for channel {channel}",
+            remedy="Reserve a sequence: `spine bundle publish`.",
+            code="bundle.bad_sequence",
+        )
     metadata: dict[str, Any] = {
         "sequence": sequence,
         "channel": channel,
         "content-digest": content.digest,
     }
+    unfiltered = unfiltered_rules(content.files)
+    if unfiltered:
+        metadata["row-rules-without-filter"] = list(unfiltered)
     if order is not None:
         metadata["order"] = dict(order)
     manifest = {
@@ -153,8 +189,13 @@ def sign(
     return archive.write({**files, SIGNATURES: canonical({"signatures": [token]})})
 
 
-def verify(data: bytes, trust: Trust, *, channel: str | None = None) -> Bundle:
-    """Open a bundle that may be evaluated, or raise ``IntegrityError`` naming what is wrong."""
+def verify(
+    data: bytes, trust: Trust, *, channel: str | None = None, opa: Path | None = None
+) -> Bundle:
+    """Open a bundle that may be evaluated, or raise ``IntegrityError`` naming what is wrong.
+
+    With ``opa`` its rules are compiled too; ``InputError`` names an unsafe built-in.
+    """
     files = archive.read(data)
     # 1. The signature, by a key that is trusted.
     payload, key = _verified_payload(files.pop(SIGNATURES, None), trust)
@@ -162,37 +203,50 @@ def verify(data: bytes, trust: Trust, *, channel: str | None = None) -> Bundle:
     _require_same(files, payload)
     # 3. Only now is anything believed that the files say.
     require_files(files)
-    try:
-        manifest = json.loads(files[MANIFEST])
-        revision, metadata = str(manifest["revision"]), manifest["metadata"]
-        sequence, signed_for = int(metadata["sequence"]), str(metadata["channel"])
-    except (ValueError, KeyError, TypeError):
-        raise _refused("the manifest lacks revision, sequence or channel") from None
+    revision, metadata = _manifest(files.get(MANIFEST))
+    sequence, signed_for = metadata["sequence"], metadata["channel"]
     if signed_for not in key.channels:
         raise _refused(f"key {key.id!r} may not sign for channel {signed_for}", "bundle.untrusted")
     if channel is not None and signed_for != channel:
         raise _refused(f"signed for channel {signed_for}, not {channel}", "bundle.wrong_channel")
-    content = sorted((n, file_hash(n, raw)) for n, raw in files.items() if n != MANIFEST)
-    whole = digest([list(pair) for pair in content])
-    if not revision.endswith(whole.replace(":", ".")):
+    whole = content_digest(files)
+    if not revision.endswith("+" + whole.replace(":", ".")):
         raise _refused("the revision is not the content's", "bundle.wrong_revision")
-    return Bundle(revision, whole, sequence, signed_for, data, files)
+    if opa is not None:
+        check(files, opa)
+    return Bundle(revision, whole, sequence, signed_for, data, files, metadata, key.id)
+
+
+def _manifest(raw: bytes | None) -> tuple[str, Mapping[str, Any]]:
+    try:
+        manifest = parse_json(raw or b"", where=MANIFEST)
+        revision, metadata = manifest["revision"], manifest["metadata"]
+        known = set(manifest) == _MANIFEST_KEYS and manifest["rego_version"] == 1
+        # Other roots could shadow our rules, or leave room for unsigned ones beside them.
+        whole = known and manifest["roots"] == ["dataspine"] and isinstance(revision, str)
+        sequence, channel = metadata["sequence"], metadata["channel"]
+        dated = type(sequence) is int and sequence >= 0 and isinstance(channel, str)
+    except (InputError, KeyError, TypeError):
+        whole = dated = False
+    if not (whole and dated):
+        raise _refused("the manifest is not one of ours: revision, roots, sequence and channel")
+    return revision, metadata
 
 
 def _verified_payload(raw: bytes | None, trust: Trust) -> tuple[dict[str, Any], TrustedKey]:
     if raw is None:
         raise _refused("the bundle is not signed", "bundle.unsigned")
     try:
-        (token,) = json.loads(raw)["signatures"]
+        (token,) = _parsed(raw)["signatures"]
         head, body, tail = str(token).split(".")
-        header, payload = json.loads(_decode(head)), json.loads(_decode(body))
+        header, payload = _parsed(_decode(head)), _parsed(_decode(body))
         signature = _decode(tail)
         key_id, algorithm = str(header["kid"]), header["alg"]
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (InputError, ValueError, KeyError, TypeError, binascii.Error):
         raise _refused("the signature is malformed") from None
     key = trust.key(key_id)
-    public = serialization.load_pem_public_key(key.pem.encode())
-    if algorithm != ALGORITHM or not isinstance(public, ec.EllipticCurvePublicKey):
+    public = _public(key)
+    if algorithm != ALGORITHM or len(signature) != 2 * _HALF:
         raise _refused("only ES256 signatures count")
     r, s = (int.from_bytes(part, "big") for part in (signature[:_HALF], signature[_HALF:]))
     try:
@@ -203,18 +257,47 @@ def _verified_payload(raw: bytes | None, trust: Trust) -> tuple[dict[str, Any], 
     return payload, key
 
 
+def _parsed(raw: bytes) -> Any:
+    return parse_json(raw, where=SIGNATURES, max_bytes=MAX_SIGNATURES)
+
+
+def _public(key: TrustedKey) -> ec.EllipticCurvePublicKey:
+    try:
+        public = serialization.load_pem_public_key(key.pem.encode())
+    except ValueError:
+        public = None
+    if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
+        raise IntegrityError(
+            f"the trusted key {key.id!r} is no P-256 public key in PEM form",
+            where="spine.yaml",
+            remedy="Correct its entry under trust.",
+            code="bundle.bad_key",
+        )
+    return public
+
+
 def _require_same(files: Mapping[str, bytes], payload: Mapping[str, Any]) -> None:
     try:
-        signed = {entry["name"]: entry["hash"] for entry in payload["files"]}
+        listed = [(str(e["name"]), e["hash"], e["algorithm"]) for e in payload["files"]]
     except (KeyError, TypeError):
         raise _refused("the signature lists no files") from None
+    signed = {name: hashed for name, hashed, algorithm in listed if algorithm == "SHA-256"}
+    if len(signed) != len(listed):
+        raise _refused("the signature lists a file twice, or with another hash than SHA-256")
     for name in sorted(set(signed) | set(files)):
         if name not in files:
             raise _refused(f"{name} is missing", "bundle.tampered")
         if name not in signed:
             raise _refused(f"{name} was added", "bundle.tampered")
-        if file_hash(name, files[name]) != signed[name]:
+        if _hash_or_none(name, files[name]) != signed[name]:
             raise _refused(f"{name} was changed", "bundle.tampered")
+
+
+def _hash_or_none(name: str, raw: bytes) -> str | None:
+    try:
+        return file_hash(name, raw)
+    except ValueError:  # no JSON any more
+        return None
 
 
 def _encode(raw: bytes) -> bytes:
