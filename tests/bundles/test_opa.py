@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.bundles.sample import inputs
 
 from dataspine.bundles import (
+    BundleStore,
+    ChannelSource,
     Content,
     SigningKey,
     Trust,
@@ -22,12 +24,14 @@ from dataspine.bundles import (
     verify,
 )
 from dataspine.bundles.content import file_hash
+from dataspine.decisions.supervisor import OpaChild
 
 pytestmark = pytest.mark.integration
 
 ODD = (
     '{"u": "é\\u2028\\u2029<>&\\u0001\\b\\f\\"\\\\/\\u007f 😀", "n": 1.50e0, "z": null,'
-    ' "neg": -0.0, "big": 12345678901234567890123, "e": 1E3, "B": [true, {"b": 1, "A": 2, "é": 3, "": []}]}'
+    ' "neg": -0.0, "big": 12345678901234567890123, "e": 1E3,'
+    ' "B": [true, {"b": 1, "A": 2, "é": 3, "": []}]}'
 )
 
 
@@ -112,6 +116,25 @@ def test_any_data_is_hashed_as_opa_hashes_it(
     }
     ours = {f"d{n}/data.json": file_hash("data.json", t.encode()) for n, t in enumerate(texts)}
     assert {n: theirs[n] for n in ours} == ours
+
+
+def test_a_supervised_opa_follows_the_channel(
+    opa: Path, store: BundleStore, key: SigningKey, trust: Trust
+) -> None:
+    def publish(content: Content) -> str:
+        sequence = store.reserve("dev", content.digest)
+        data = sign(content, key, sequence=sequence, channel="dev")
+        return store.publish(data, trust, channel="dev", actor="ada").revision
+
+    first = publish(build(packaged(), inputs()))
+    source = ChannelSource(store, "dev", trust)
+    with OpaChild(opa, source, on_logs=lambda _: None, on_status=lambda _: None) as child:
+        child.wait_active(first, 20)
+        second = publish(build(packaged(), inputs(config={"rules": {"pii": "warn"}})))
+        child.wait_active(second, 20)
+        active = child.client.data("dataspine/config")["result"]
+    assert active == {"rules": {"pii": "warn"}}
+    assert first != second
 
 
 def _payload(token: str) -> dict[str, list[dict[str, str]]]:
