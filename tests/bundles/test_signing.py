@@ -19,7 +19,7 @@ from dataspine.bundles import (
     sign,
     verify,
 )
-from dataspine.core.errors import DataSpineError, InputError, IntegrityError
+from dataspine.core.errors import ConflictError, InputError, IntegrityError
 
 Files = dict[str, bytes]
 RULE = "dataspine/rules/residency/home_not_allowed/home_not_allowed.rego"
@@ -163,6 +163,6 @@ def test_a_key_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
     generate_key(path)
     before = path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises((FileExistsError, DataSpineError)):
+    with pytest.raises(ConflictError):
         generate_key(path)
     assert path.read_bytes() == before

@@ -32,7 +32,7 @@ from dataspine.bundles.content import (
     unfiltered_rules,
 )
 from dataspine.core.canonical import canonical, parse_json
-from dataspine.core.errors import InputError, IntegrityError, NotFoundError
+from dataspine.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
 
 __all__ = ["Bundle", "SigningKey", "Trust", "TrustedKey", "generate_key", "sign", "verify"]
 
@@ -137,7 +137,15 @@ def generate_key(path: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConflictError(
+            "a key is there already",
+            where=str(path),
+            remedy="Keep it, or choose another file.",
+            code="bundle.key_exists",
+        ) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
 
