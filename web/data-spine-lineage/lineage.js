@@ -2,7 +2,7 @@
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const CARD = { width: 248, dataset: 88, job: 68 };
+const CARD = { width: 264, dataset: 88, job: 80 };
 const POLL_MS = 2500;
 const ZOOM = { min: 0.08, max: 2.5, step: 1.25 };
 const RANK = ["Unclassified", "Restricted", "PCI", "PII", "Internal", "Public"];
@@ -42,10 +42,23 @@ function shape(name, attributes = {}, ...children) {
 const badge = (text, kind = text) => element("span", { class: `badge ${kind.toLowerCase().replace(/[^a-z]/g, "")}` }, text);
 const word = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 
-function shorten(text, length) {
-  if (text.length <= length) return text;
-  const head = Math.ceil((length - 1) * 0.45);
-  return `${text.slice(0, head)}…${text.slice(text.length - (length - 1 - head))}`;
+const ruler = document.createElement("canvas").getContext("2d");
+
+function widthOf(text, font) {
+  ruler.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
+}
+
+// The middle goes first: the end of a name tells more than its middle.
+function shorten(text, width, font) {
+  let kept = text.length;
+  let shown = text;
+  while (kept > 4 && widthOf(shown, font) > width) {
+    kept -= 1;
+    const head = Math.ceil(kept * 0.4);
+    shown = `${text.slice(0, head)}…${text.slice(text.length - (kept - head))}`;
+  }
+  return shown;
 }
 
 function shortName(node) {
@@ -62,7 +75,8 @@ function subtitle(node) {
   const version = node.facets.version?.datasetVersion;
   const subject = node.aliases[0]?.name;
   if (subject) return `${subject}${version ? ` · v${version}` : ""}`;
-  return version ? `${node.namespace} · v${version}` : node.namespace;
+  const space = node.namespace.replace(/^spine:\/\/[^/]+\//, "");
+  return version ? `${space} · v${version}` : space;
 }
 
 function when(text) {
@@ -106,16 +120,16 @@ const rank = (label) => (RANK.includes(label) ? RANK.indexOf(label) : RANK.lengt
 
 function drawTags(node, y) {
   const group = shape("g");
-  let x = 16;
+  let x = 14;
   for (const [text, kind] of tags(node)) {
-    const width = Math.round(text.length * 6.3 + 14);
-    if (x + width > CARD.width - 10) break;
+    const width = Math.round(widthOf(text, "650 10.5px") + 13);
+    if (x + width > CARD.width - 6) break;
     const tag = shape("g", { class: `tag ${kind.toLowerCase().replace(/[^a-z]/g, "")}`, transform: `translate(${x} ${y})` });
     const label = shape("text", { x: 7, y: 12.5 });
     label.textContent = text;
     tag.append(shape("rect", { width, height: 18, rx: 9 }), label);
     group.append(tag);
-    x += width + 5;
+    x += width + 4;
   }
   return group;
 }
@@ -164,15 +178,15 @@ function drawNode(node) {
     "data-testid": `node-${node.id}`,
     "data-id": node.id,
   });
-  const round = node.kind === "job" ? 20 : 11;
+  const round = node.kind === "job" ? 22 : 11;
   group.append(shape("rect", { class: "card", width: CARD.width, height, rx: round }));
   const title = shape("text", { class: "title", x: 54, y: 25 });
-  title.textContent = shorten(shortName(node), 23);
+  title.textContent = shorten(shortName(node), CARD.width - 70, "620 14px");
   const space = shape("text", { class: "space", x: 54, y: 41 });
-  space.textContent = shorten(subtitle(node), 31);
+  space.textContent = shorten(subtitle(node), CARD.width - 70, "11.5px");
   const full = shape("title");
   full.textContent = `${node.namespace}\n${node.name}`;
-  group.append(drawIcon(node), title, space, drawTags(node, node.kind === "job" ? 46 : 58), full);
+  group.append(drawIcon(node), title, space, drawTags(node, node.kind === "job" ? 52 : 58), full);
   if (node.hidden.upstream) group.append(drawMore(node, node.hidden.upstream, true));
   if (node.hidden.downstream) group.append(drawMore(node, node.hidden.downstream, false));
   return group;
@@ -197,7 +211,7 @@ function drawEdge(edge) {
   }));
   if (masked) {
     const text = `${edge.masked.length} masked`;
-    const width = text.length * 6.2 + 14;
+    const width = Math.round(widthOf(text, "600 11px") + 18);
     const pill = shape("g", { transform: `translate(${(x1 + x2) / 2} ${(from.y + to.y) / 2})` });
     const label = shape("text", { y: 4 });
     label.textContent = text;

@@ -111,6 +111,7 @@ class Delivery:
     ) -> None:
         self._database = database
         self._store = LineageStore(database, clock=clock)
+        self._clock = clock
         self._dead_letters = dead_letters
         self._idle = idle_seconds
         self._stop = threading.Event()
@@ -132,7 +133,7 @@ class Delivery:
     def start(self) -> None:
         """Start the threads."""
         self._stop.clear()
-        self._forget_removed()
+        self._register()
         steps = [self._feed, *(worker.step for worker in self._workers)]
         names = ["local", *(worker.name for worker in self._workers)]
         for name, step in zip(names, steps, strict=True):
@@ -145,15 +146,21 @@ class Delivery:
     def stop(self, seconds: float = 5.0) -> None:
         """End the threads; what is not delivered stays in the outbox."""
         self._stop.set()
-        for worker in self._workers:
-            worker.close()
+        # The first close interrupts a request on its way; the second what that thread opened since.
+        self._close()
         for thread in self._threads:
             thread.join(seconds)
         self._threads.clear()
+        self._close()
 
     def step(self) -> int:
         """Make one pass for the store and each receiver; return how many events were settled."""
+        self._register()
         return self._feed() + sum(worker.step() for worker in self._workers)
+
+    def _close(self) -> None:
+        for worker in self._workers:
+            worker.close()
 
     def _feed(self) -> int:
         return self._store.catch_up()
@@ -171,12 +178,15 @@ class Delivery:
                 if not settled:
                     self._stop.wait(self._idle)
 
-    def _forget_removed(self) -> None:
-        # A receiver that left the configuration must not keep its events pending for ever.
-        kept = [LOCAL, *(worker.name for worker in self._workers)]
+    def _register(self) -> None:
+        """Make the configured receivers, and no others, those that events are pending for."""
+        names = [worker.name for worker in self._workers]
         with self._database.begin() as connection:
             for table in (receivers, deliveries):
-                connection.execute(sa.delete(table).where(table.c.receiver.not_in(kept)))
+                gone = table.c.receiver.not_in([LOCAL, *names])
+                connection.execute(sa.delete(table).where(gone))
+            for name in names:
+                settle(connection, name, {}, at=rfc3339(self._clock()))
 
 
 class _Worker:

@@ -218,7 +218,7 @@ def _moved(  # noqa: PLR0913 - what both kinds of movement say
 ) -> Document:
     inputs, outputs = _flow(workspace, route, facts, origins or {}, described=False)
     event = _run_event(
-        "COMPLETE",
+        "FAIL" if decision is not None and not decision.allow else "COMPLETE",
         at=at,
         run_id=new_run_id(at),
         job=_route_job(workspace, route),

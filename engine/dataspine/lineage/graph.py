@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["Edge", "Place", "Walk", "layout", "walk"]
 
-COLUMN_WIDTH = 320
+COLUMN_WIDTH = 376
 ROW_HEIGHT = 124
 COMPONENT_GAP = 60
 _SWEEPS = 8

@@ -138,7 +138,6 @@ class LineageStore:
         self.catch_up()
         found = []
         with self._database.read() as connection:
-            aliased = set(connection.scalars(sa.select(aliases.c.alias)))
             for kind, table in (("dataset", datasets), ("job", jobs)):
                 statement = (
                     sa.select(table.c.node, table.c.namespace, table.c.name)
@@ -148,15 +147,23 @@ class LineageStore:
                             table.c.namespace.icontains(text, autoescape=True),
                         )
                     )
-                    .order_by(sa.func.length(table.c.name), table.c.node)
+                    .order_by(
+                        ~table.c.name.icontains(text, autoescape=True),
+                        sa.func.length(table.c.name),
+                        table.c.node,
+                    )
                     .limit(limit)
                 )
                 found += [
                     {"id": r.node, "kind": kind, "namespace": r.namespace, "name": r.name}
                     for r in connection.execute(statement)
-                    if r.node not in aliased or kind == "dataset"
                 ]
-        return sorted(found, key=lambda one: (len(one["name"]), one["id"]))[:limit]
+        wanted = text.casefold()
+        # A hit in the name tells more than one in the namespace.
+        found.sort(
+            key=lambda one: (wanted not in one["name"].casefold(), len(one["name"]), one["id"])
+        )
+        return found[:limit]
 
     def _things(
         self, table: sa.Table, namespace: str | None, limit: int, offset: int
