@@ -34,7 +34,7 @@ def application(database: Database) -> ASGIApp:
 @contextlib.contextmanager
 def served(database: Database) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application(database), log_config=None, lifespan="off")  # type: ignore[arg-type]
+    config = uvicorn.Config(application(database), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

@@ -113,7 +113,12 @@ def tell(database: Database) -> LineageStore:
                     events.route_ran(kind, run_id=run, error=error, **about, at=at),
                 )
             at += timedelta(minutes=1)
-            counts = {"applied": 9120, "masked": 811, "parked": 3, "end_lsn": "0/1A2B3C8"}
+            counts: dict[str, int | str] = {
+                "applied": 9120,
+                "masked": 811,
+                "parked": 3,
+                "end_lsn": "0/1A2B3C8",
+            }
             outbox.write(
                 connection,
                 events.flush_applied(**about, counts=counts, decision=decision(), at=at),

@@ -102,7 +102,7 @@ def test_a_failing_run_is_retried_and_holds_up_no_other(setup: Setup, status: in
 
 def test_the_longest_wait_doubles_up_to_a_cap(setup: Setup) -> None:
     setup.write(run_event(1))
-    waits = []
+    waits: list[float] = []
     with receiving(answering(500, lambda _: True)) as fake:
         delivery = setup.delivery(Receiver("r", fake.url))
         delivery.step()

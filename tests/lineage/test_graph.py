@@ -51,7 +51,7 @@ def test_a_circle_ends() -> None:
 
 
 def test_edges_point_forward_and_nodes_do_not_overlap() -> None:
-    dice = random.Random(7)  # noqa: S311 - a seeded shape, no secret
+    dice = random.Random(7)
     for _ in range(30):
         size = dice.randint(2, 60)
         names = [f"n{i}" for i in range(size)]

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.lineage.samples import NOW, run_event
+from tests.lineage.samples import NOW, run_event, run_id
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
 from dataspine.core.workspace import Receiver
 from dataspine.lineage import LineageStore, Outbox
+from dataspine.lineage import _tables as tables
 from dataspine.lineage.outbox import pending
 
 
@@ -77,3 +78,24 @@ def test_equal_events_are_written_once(database: Database) -> None:
 def test_what_is_no_json_is_refused(database: Database, value: Any) -> None:
     with database.begin() as connection, pytest.raises(InputError):
         Outbox(database).write(connection, run_event(facets={"f": {"x": value}}))
+
+
+def test_events_are_read_back_in_order_and_only_visible_ones(database: Database) -> None:
+    outbox = Outbox(database)
+    with database.begin() as connection:
+        connection.execute(sa.text("INSERT INTO cdc_flushes VALUES (7, 'pending')"))
+        outbox.write(connection, run_event(1), flush_id=7)
+        outbox.write(connection, [run_event(n) for n in range(2, 1203)])
+    assert [e["run"]["runId"] for e in outbox.events()] == [run_id(n) for n in range(2, 1203)]
+
+
+def test_a_flush_marked_discarded_does_not_hold_the_mark(database: Database) -> None:
+    outbox, store = Outbox(database), LineageStore(database)
+    with database.begin() as connection:
+        connection.execute(sa.text("INSERT INTO cdc_flushes VALUES (7, 'discarded')"))
+        outbox.write(connection, run_event(1), flush_id=7)
+        outbox.write(connection, run_event(2))
+    assert store.catch_up() == 1
+    with database.read() as connection:
+        assert connection.scalar(sa.select(tables.receivers.c.settled_seq)) == 2
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tables.deliveries)) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -24,6 +24,7 @@ Event = Mapping[str, Any]
 
 # The workspace's own lineage store; receivers' names never contain a colon.
 LOCAL = ":local"
+_PAGE = 500
 
 
 class Counts(TypedDict):
@@ -124,6 +125,20 @@ class Outbox:
         with self._database.read() as connection:
             return [json.loads(body) for body in connection.scalars(query)]
 
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield every visible event in the order of writing."""
+        after = 0
+        while True:
+            statement = sa.select(outbox.c.seq, outbox.c.body).where(
+                _visible(), outbox.c.seq > after
+            )
+            with self._database.read() as connection:
+                rows = connection.execute(statement.order_by(outbox.c.seq).limit(_PAGE)).all()
+            if not rows:
+                return
+            yield from (json.loads(row.body) for row in rows)
+            after = rows[-1].seq
+
     def dead(self, *, limit: int = 100) -> list[dict[str, Any]]:
         """List what receivers refused for good, newest first."""
         statement = (
@@ -200,7 +215,10 @@ def settle(
         .exists()
     )
     above = outbox.c.seq > sa.func.coalesce(mark.scalar_subquery(), 0)
-    first_open = connection.scalar(sa.select(sa.func.min(outbox.c.seq)).where(above, ~settled))
+    # A discarded flush never becomes visible, so its events must not hold the mark.
+    discarded = outbox.c.flush_id.in_(sa.select(flushes.c.id).where(flushes.c.state == "discarded"))
+    is_open = sa.and_(above, ~settled, sa.or_(outbox.c.flush_id.is_(None), ~discarded))
+    first_open = connection.scalar(sa.select(sa.func.min(outbox.c.seq)).where(is_open))
     if first_open is None:
         first_open = (connection.scalar(sa.select(sa.func.max(outbox.c.seq))) or 0) + 1
     connection.execute(_MARK, {"receiver": receiver, "settled_seq": first_open - 1})
