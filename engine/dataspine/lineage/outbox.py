@@ -119,12 +119,6 @@ class Outbox:
             "oldest_age": max(0, int(age.total_seconds())) if age else 0,
         }
 
-    def events(self) -> list[dict[str, Any]]:
-        """Return every visible event in the order in which they were written."""
-        query = sa.select(outbox.c.body).where(_visible()).order_by(outbox.c.seq)
-        with self._database.read() as connection:
-            return [json.loads(body) for body in connection.scalars(query)]
-
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield every visible event in the order of writing."""
         after = 0
