@@ -8,7 +8,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 # OPA lives in the user's cache; tests and linters find it there as `spine` itself does.
 export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
 
-.PHONY: help setup demo test test-unit test-faults lint policy check bench bundle static wheel lock clean
+.PHONY: help setup demo test test-unit test-faults lint policy check bench bundle docs static wheel lock clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +44,13 @@ test-unit: .venv/.ready  ## Run only what needs no real component
 test-faults: setup bundle  ## Run the long kill and load tests
 	$(BIN)/python -m pytest -q -m faults tests/faults $(ARGS)
 
-lint: .venv/.ready  ## Check format, lint rules, types, layers, copies
+lint: setup  ## Check format, lint rules, types, layers, copies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/spine policy docs policies | diff docs/reference/rules.md -
+	diff schema/data-residency-matrix.yaml engine/dataspine/cli/templates/schema/data-residency-matrix.yaml
 	diff -r web/data-spine-lineage $(STATIC)
 
 policy: setup  ## Format, check, lint and test the Rego
@@ -64,6 +66,9 @@ bench: setup bundle  ## Measure against the targets: JSON and a table
 
 bundle: .venv/.ready  ## Pack the product's rules into the package
 	@$(BIN)/python -m dataspine.bundles._pack
+
+docs: setup  ## Generate the reference of rules from their METADATA
+	$(BIN)/spine policy docs policies > docs/reference/rules.md
 
 static:  ## Copy the web sources into the package
 	@mkdir -p $(STATIC) && cp -R web/data-spine-lineage/. $(STATIC)/

@@ -211,7 +211,7 @@ def test_snapshot_and_stream_send_the_same_text_for_each_type(
     run(f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
     run(f"ALTER DATABASE {database} SET bytea_output = 'escape'")
     one = source("t")
-    insert = f"INSERT INTO t VALUES (%s, {values}), (%s, {nulls})"  # noqa: S608 - constants above
+    insert = f"INSERT INTO t VALUES (%s, {values}), (%s, {nulls})"
     run(insert, 1, 2)
     point = one.prepare()
     (snapshot,) = list(one.snapshot())

@@ -17,7 +17,6 @@ from dataspine.evidence import Period, Report, build, verify
 __all__ = ["build_pack", "verify_pack"]
 
 PAGE = 1_000
-CHANNELS = ("dev", "stable")
 
 
 def build_pack(session: Session, out: Path, *, since: datetime, until: datetime) -> Path:
@@ -55,12 +54,7 @@ class _Sources:
         )
 
     def bundle(self, revision: str, sequence: int) -> bytes | None:
-        store = self._session.bundles
-        for channel in CHANNELS:
-            for served in store.history(channel):
-                if (served.revision, served.sequence) == (revision, sequence):
-                    return store.bytes_of(channel, sequence)
-        return None
+        return self._session.bundles.find(revision, sequence)
 
     def _pages(self, period: Period) -> Iterator[list[dict[str, Any]]]:
         before: int | None = None

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy
 from dataspine.adapters.session import Session
+from dataspine.bundles import verify
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
@@ -33,6 +34,7 @@ from dataspine.lineage import events
 __all__ = ["dead_letters", "destroy", "replay_dead_letters", "run"]
 
 POINT = "row.replicate"
+UNFILTERED = "row-rules-without-filter"
 
 
 def run(
@@ -141,6 +143,8 @@ class _Asker:
         return decision
 
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
+        if self._has_unfiltered_rules():
+            return None
         try:
             compiled = self._session.engine.compile_filter(facts, at)
         except FilterError:
@@ -149,6 +153,15 @@ class _Asker:
 
     def policy(self) -> Policy | None:
         return self._session.engine.policy()
+
+    def _has_unfiltered_rules(self) -> bool:
+        # The filter knows the product's row rules alone: beside a custom one, OPA is asked.
+        session = self._session
+        current = session.bundles.current(session.active.channel)
+        if current is None:
+            return True
+        metadata = verify(current[1], session.active.trust).metadata
+        return bool(metadata.get(UNFILTERED))
 
     def take(self, decision_id: str) -> Decision | None:
         return self._unrecorded.pop(decision_id, None)

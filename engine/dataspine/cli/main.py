@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from dataspine.cli import bundle, cdc, evidence, lineage, opa, schema
+from dataspine.cli import bundle, cdc, evidence, lineage, opa, policy, schema
 from dataspine.cli.context import DENIED, Json, WorkspaceOption, options
 from dataspine.cli.output import Output
 from dataspine.core.errors import DataSpineError
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(schema.app, name="schema", help="Publish and look up schemas.")
 app.add_typer(bundle.app, name="bundle", help="Build, verify and publish policy bundles.")
 app.add_typer(evidence.app, name="evidence", help="Build and verify evidence packs.")
+app.add_typer(policy.app, name="policy", help="Look at the rules.")
 app.add_typer(opa.app, name="opa", help="Install OPA and look at it.")
 app.add_typer(cdc.app, name="cdc", help="Plan, deploy and run CDC routes.")
 app.add_typer(lineage.app, name="lineage", help="Follow where data came from and went.")

@@ -1,7 +1,7 @@
 """What a source hands to the gate: relations, changes and transactions.
 
-Values travel as PostgreSQL's text form, as pgoutput and ``COPY`` send them; the sink casts whole columns at once,
-which is faster than casting each value here.
+Values travel as PostgreSQL's text form, as pgoutput and ``COPY`` send them; the sink casts whole
+columns at once, which is faster than casting each value here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Unchanged(Enum):
 
 UNCHANGED = Unchanged.UNCHANGED
 
-Row = tuple[str | None | Unchanged, ...]
+Row = tuple[str | Unchanged | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,10 @@ class Relation:
 class Change(NamedTuple):
     """One captured event.
 
-    ``row`` is the new row (all columns, None for delete and truncate). ``old`` is what the stream sent of the old
-    row: the whole row (identity full) or a row in which only key columns are set (key change, delete), else None.
-    ``sequence`` counts the changes of its transaction from 0; snapshot rows share the snapshot's position.
+    ``row`` is the new row (all columns, None for delete and truncate). ``old`` is what the stream
+    sent of the old row: the whole row (identity full) or a row in which only key columns are set
+    (key change, delete), else None. ``sequence`` counts the changes of its transaction from 0;
+    snapshot rows share the snapshot's position.
     """
 
     op: Op
@@ -86,10 +87,11 @@ class Commit:
 
 
 class Batch(NamedTuple):
-    """A piece of one transaction, at most a few thousand changes; ``commit`` is set on its last piece.
+    """A piece of one transaction, a few thousand changes; ``commit`` is set on its last piece.
 
-    ``snapshot`` is true for rows of the initial snapshot, which carry no commit time worth measuring. ``begin_lsn``
-    is the transaction's final position as its Begin announced it: the position of every change in it.
+    ``snapshot`` is true for rows of the initial snapshot, which carry no commit time worth
+    measuring. ``begin_lsn`` is the transaction's final position as its Begin announced it: the
+    position of every change in it.
     """
 
     begin_lsn: int

@@ -1,0 +1,169 @@
+"""A route is killed again and again under load; in the end every row is where it belongs."""
+
+import contextlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import psycopg2
+import pytest
+
+from dataspine.adapters import route_deploy, row_replicate, schema_publish
+from dataspine.adapters.init import init
+from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.session import Session
+from dataspine.cdc.cluster import DemoCluster
+from dataspine.cdc.state import RouteStore
+from dataspine.cli import shop
+from dataspine.core.workspace import Workspace
+
+pytestmark = [pytest.mark.faults, pytest.mark.integration]
+
+CUSTOMERS = 2_000
+ORDERS = 4_000
+KILLS = 20
+ROUTE = "streaming/cdc/data-spine.yaml"
+DSN = "SPINE_SHOP_DSN"
+MASKS = "".join(
+    f"\n      customers.{name}: hmac"
+    for name in ("first_name", "last_name", "email", "phone", "street")
+)
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with DemoCluster() as cluster:
+        dsn = cluster.create_database("shop")
+        shop.fill(dsn, customers=CUSTOMERS, orders=ORDERS, told=lambda *_: None)
+        yield dsn
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, opa: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv(DSN, dsn)
+    monkeypatch.setenv("SPINE_OPA", str(opa))
+    workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
+    path = workspace.root / ROUTE
+    text = path.read_text().replace("homes: [EU, US]", "homes: allowed")
+    path.write_text(text.replace("masks: {}", f"masks:{MASKS}"))
+    with Session(workspace, opa=opa) as session:
+        for subject, name, kind in (
+            ("shop.customers", "customers.avsc", "AVRO"),
+            ("shop.orders", "orders.proto", "PROTOBUF"),
+        ):
+            schema = (workspace.root / "schema" / name).read_text()
+            schema = schema.replace("receipts are sent.", "receipts are sent. [pii]")
+            assert schema_publish.publish(session, Proposal(subject, schema, kind)).version
+        assert route_deploy.apply(session, path).applied
+    return workspace
+
+
+def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dataspine.cli", "cdc", "run", "--json"],
+        cwd=workspace.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _trade(dsn: str, done: threading.Event) -> None:
+    chance = random.Random(7)
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    number = ORDERS
+    with connection.cursor() as cursor:
+        while not done.is_set():
+            number += 1
+            customer = chance.randint(1, CUSTOMERS)
+            cursor.execute(
+                "insert into orders (id, customer_id, country, currency, amount, status)"
+                " values (%s, %s, 'DE', 'EUR', 1, 'placed')",
+                (number, customer),
+            )
+            # People move: from a home that may go to one that may not, and back.
+            cursor.execute(
+                "update customers set country = %s where id = %s",
+                (chance.choice(["DE", "US", "BR", "JP"]), customer),
+            )
+            if number % 7 == 0:
+                cursor.execute("delete from customers where id = %s", (customer,))
+            done.wait(0.002)
+    connection.close()
+
+
+def _applied(workspace: Workspace) -> int:
+    with contextlib.closing(sqlite3.connect(workspace.state / "spine.db")) as database:
+        query = "select max(end_lsn) from cdc_flushes where state = 'applied'"
+        return int(database.execute(query).fetchall()[0][0] or 0)
+
+
+def _rows(dsn: str, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        connection.close()
+
+
+def _kill_again_and_again(workspace: Workspace, dsn: str) -> None:
+    chance = random.Random(11)
+    done = threading.Event()
+    trader = threading.Thread(target=_trade, args=(dsn, done))
+    trader.start()
+    try:
+        for _ in range(KILLS):
+            child = _start(workspace)
+            time.sleep(chance.uniform(1.8, 3.6))  # where in a flush it dies is left to chance
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+    finally:
+        done.set()
+        trader.join()
+
+
+def _catch_up(workspace: Workspace, dsn: str) -> None:
+    _rows(dsn, "insert into orders values (0, 1, 'DE', 'EUR', 1, 'last')")
+    end = int(str(_rows(dsn, "select pg_current_wal_lsn() - '0/0'")[0][0]))
+    child = _start(workspace)
+    deadline = time.monotonic() + 90
+    # A flush's position is the end of its last transaction, a little before the log's own end.
+    while _applied(workspace) < end - 256 and time.monotonic() < deadline:
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 0
+
+
+def test_kills_under_load_lose_and_double_nothing(
+    workspace: Workspace, dsn: str, opa: Path
+) -> None:
+    _kill_again_and_again(workspace, dsn)
+    _catch_up(workspace, dsn)
+
+    tables = ("customers", "orders")
+    source = {t: {row[0] for row in _rows(dsn, f"select id from {t}")} for t in tables}
+    with duckdb.connect(str(workspace.root / ".spine/sinks/us-lake.duckdb")) as sink:
+        held = {
+            t: [row[0] for row in sink.execute(f"select id from {t}").fetchall()] for t in tables
+        }
+    with (
+        Session(workspace, opa=opa) as session,
+        row_replicate.dead_letters(session, workspace.root / ROUTE) as letters,
+    ):
+        parked = {t: set(letters.keys("us-lake", t)) for t in tables}
+        counted = RouteStore(session.database).outcomes("shop-to-us")["us-lake"]
+    for table, keys in source.items():
+        assert len(held[table]) == len(set(held[table]))
+        assert set(held[table]) <= keys
+        assert len(held[table]) + len(parked[table]) == len(keys)
+    assert min(counted["applied"], counted["masked"], counted["parked"], counted["deleted"]) > 0

@@ -1,0 +1,21 @@
+"""A scaffolded workspace and its session, on the real OPA."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataspine.adapters.init import init
+from dataspine.adapters.session import Session
+from dataspine.core.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return init(tmp_path / "shop", name="shop", told=lambda _: None)
+
+
+@pytest.fixture
+def session(workspace: Workspace, opa: Path) -> Iterator[Session]:
+    with Session(workspace, opa=opa, actor="ada") as opened:
+        yield opened

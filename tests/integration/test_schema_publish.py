@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from dataspine.adapters import schema_publish
+from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.session import Session
+from dataspine.core.errors import InputError
+from dataspine.core.workspace import Workspace
+
+pytestmark = pytest.mark.integration
+
+CUSTOMERS = "schema/customers.avsc"
+
+
+def _tagged(text: str) -> str:
+    return text.replace("receipts are sent.", "receipts are sent. [pii] retain=P2Y")
+
+
+def test_untagged_field_is_denied_and_tagged_it_becomes_the_first_version(session: Session) -> None:
+    text = (session.workspace.root / CUSTOMERS).read_text()
+    denied = schema_publish.publish(session, Proposal("shop.customers", text))
+    allowed = schema_publish.publish(session, Proposal("shop.customers", _tagged(text)))
+
+    assert denied.decision is not None
+    assert denied.version is None
+    assert [(v.code, v.field, v.line) for v in denied.decision.violations] == [
+        ("pii.untagged_field", "email", 11)
+    ]
+    assert allowed.version is not None
+    assert (allowed.version.semver, allowed.version.owner) == ("1.0.0", "team-shop")
+    assert [(e.acted, e.decision.allow, e.actor) for e in session.journal.list()] == [
+        (True, True, "ada"),
+        (False, False, "ada"),
+    ]
+    # The denial wrote its journal row alone: one publish, as its run and its dataset.
+    assert session.outbox.counts()["delivered"] == 2
+
+
+def test_known_schema_is_answered_without_a_decision(session: Session) -> None:
+    text = _tagged((session.workspace.root / CUSTOMERS).read_text())
+    first = schema_publish.publish(session, Proposal("shop.customers", text))
+    again = schema_publish.publish(session, Proposal("shop.customers", text))
+    assert first.version is not None
+    assert again.version is not None
+    assert (again.version.id, again.created, again.decision) == (first.version.id, False, None)
+    assert len(session.journal.list()) == 1
+
+
+def test_new_field_makes_a_minor_version(session: Session) -> None:
+    text = _tagged((session.workspace.root / CUSTOMERS).read_text())
+    more = text.replace(
+        '    {"name": "segment"',
+        '    {"name": "visits", "type": "int", "default": 0},\n    {"name": "segment"',
+    )
+    versions = [
+        schema_publish.publish(session, Proposal("shop.customers", each)).version
+        for each in (text, more)
+    ]
+    assert [v.semver for v in versions if v] == ["1.0.0", "1.1.0"]
+
+
+@pytest.mark.parametrize("subject", ["", " ", "ids", "a\nb", "x" * 300])
+def test_odd_subject_is_refused(session: Session, subject: str) -> None:
+    with pytest.raises(InputError):
+        schema_publish.publish(session, Proposal(subject, '"string"'))
+
+
+def test_without_an_engine_nothing_is_published(workspace: Workspace, tmp_path: Path) -> None:
+    missing = tmp_path / "no-opa"
+    with Session(workspace, opa=missing) as session:
+        text = _tagged((workspace.root / CUSTOMERS).read_text())
+        outcome = schema_publish.publish(session, Proposal("shop.customers", text))
+    assert outcome.version is None
+    assert outcome.decision is not None
+    assert (outcome.decision.policy, outcome.decision.codes) == (None, ("engine.unavailable",))
+
+
+def test_changed_rule_decides_the_next_question_without_a_restart(session: Session) -> None:
+    text = (session.workspace.root / CUSTOMERS).read_text()
+    before = session.active.revision
+    first = schema_publish.publish(session, Proposal("shop.customers", text))
+    settings = session.workspace.root / "spine.yaml"
+    settings.write_text(
+        settings.read_text().replace("rules:\n", "rules:\n  pii.untagged_field: warn\n")
+    )
+    with Session(Workspace.open(session.workspace.root), opa=session.opa_path) as other:
+        assert other.active.rebuilt
+        assert other.active.revision != before
+        session.child.wait_active(other.active.revision, 20)
+    second = schema_publish.publish(session, Proposal("shop.customers", text))
+    assert [o.decision.allow for o in (first, second) if o.decision] == [False, True]
