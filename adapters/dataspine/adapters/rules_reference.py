@@ -34,8 +34,8 @@ def rules_reference(opa: Path, policies: Path) -> str:
 def _page(annotations: list[dict[str, Any]]) -> Iterator[str]:
     yield "# Rules"
     yield ""
-    yield "Generated from the rules' METADATA by `make docs`. `error` denies, `warn` tells; change a"
-    yield "severity by code or by domain under `rules` in `spine.yaml`."
+    yield "Generated from the rules' METADATA by `make docs`. `error` denies, `warn` tells;"
+    yield "change a severity by code or by domain under `rules` in `spine.yaml`."
     domain = ""
     for path, annotation in sorted(_rules(annotations)):
         if path[0] != domain:
