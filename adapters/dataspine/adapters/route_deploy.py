@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psycopg2.extensions import parse_dsn
+
 from dataspine.adapters.session import Session
 from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
@@ -16,7 +18,7 @@ from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import classifications_of
 
-__all__ = ["Plan", "apply", "open_source", "plan", "question"]
+__all__ = ["Plan", "apply", "open_source", "origins", "plan", "question"]
 
 POINT = "route.deploy"
 UNCLASSIFIED = ("Unclassified",)
@@ -79,6 +81,7 @@ def apply(session: Session, path: Path) -> Plan:
                     facts=asked.facts,
                     decision=decision,
                     at=session.clock(),
+                    origins=origins(session, route),
                 ),
             )
     return Plan(route, dict(asked.facts), decision, applied=decision.allow)
@@ -142,6 +145,19 @@ def open_source(session: Session, route: Route, name: str) -> PostgresSource:
         slot=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
         publication=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
     )
+
+
+def origins(session: Session, route: Route) -> dict[str, events.Origin]:
+    """Return where each source is, as lineage names it; a unix socket is ``localhost``."""
+    found = {}
+    for source in route.sources:
+        dsn = parse_dsn(secret.resolve(source.dsn, root=session.workspace.root))
+        host = dsn.get("host", "localhost")
+        address = "localhost" if host.startswith("/") else host
+        found[source.name] = events.Origin(
+            f"postgres://{address}:{dsn.get('port', '5432')}", dsn.get("dbname", "postgres")
+        )
+    return found
 
 
 def _table_facts(

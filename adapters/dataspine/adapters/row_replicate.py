@@ -59,7 +59,8 @@ def run(
         routes.set_status(route.name, document)
         told(document)
 
-    _emit(session, stored, run_id, "START")
+    emit = functools.partial(_emit, session, route, stored, run_id)
+    emit("START")
     try:
         with _target(session, route, stored) as target:
             sources = {
@@ -72,9 +73,9 @@ def run(
                     source.close()
     except DataSpineError as error:
         routes.set_status(route.name, {"state": "failed", "problem": str(error)})
-        _emit(session, stored, run_id, "FAIL", error=error.problem)
+        emit("FAIL", error=error.problem)
         raise
-    _emit(session, stored, run_id, "COMPLETE")
+    emit("COMPLETE")
 
 
 def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) -> ReplayReport:
@@ -94,6 +95,8 @@ def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) 
             facts=stored.facts,
             counts=dict(report.outcomes),
             at=session.clock(),
+            decision=session.journal.get(stored.decision_id).decision,
+            origins=route_deploy.origins(session, route),
         )
         with session.database.begin() as connection:
             session.outbox.write(connection, event)
@@ -170,10 +173,19 @@ class _Asker:
 class _Recorder:
     """Writes a flush's lineage event and the decisions that it used first."""
 
-    def __init__(self, session: Session, stored: StoredRoute, asker: _Asker) -> None:
+    def __init__(
+        self,
+        session: Session,
+        stored: StoredRoute,
+        asker: _Asker,
+        watch: _Watch,
+        origins: Mapping[str, events.Origin],
+    ) -> None:
         self._session = session
         self._stored = stored
         self._asker = asker
+        self._watch = watch
+        self._origins = origins
 
     def __call__(self, connection: sa.Connection, record: FlushRecord) -> None:
         session = self._session
@@ -195,6 +207,8 @@ class _Recorder:
             facts=self._stored.facts,
             counts={**record.counts, "sink": record.sink, "endLsn": record.end_lsn},
             at=session.clock(),
+            decision=self._watch.decision,
+            origins=self._origins,
         )
         session.outbox.write(connection, event, flush_id=record.id)
 
@@ -205,7 +219,7 @@ class _Watch:
     def __init__(self, session: Session, stored: StoredRoute) -> None:
         self._session = session
         self._stored = stored
-        self._decision: Decision | None = None
+        self.decision: Decision | None = None
 
     def __call__(self, point: str) -> None:
         if point != "planned" or self._holds():
@@ -230,10 +244,10 @@ class _Watch:
             )
             error.retry = decision.policy is None
             raise error
-        self._decision = decision
+        self.decision = decision
 
     def _holds(self) -> bool:
-        decision = self._decision
+        decision = self.decision
         if decision is None or self._session.engine.policy() != decision.policy:
             return False
         return decision.valid_until is None or self._session.clock() < decision.valid_until
@@ -252,6 +266,8 @@ def _target(session: Session, route: Route, stored: StoredRoute) -> Iterator[Flu
         for sink in route.sinks
     ]
     asker = _Asker(session)
+    watch = _Watch(session, stored)
+    recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
     store = _dead_letter_store(session, route)
     try:
         yield FlushTarget(
@@ -261,9 +277,9 @@ def _target(session: Session, route: Route, stored: StoredRoute) -> Iterator[Flu
             session.database,
             asker,
             functools.partial(_row_facts, route, stored),
-            _Recorder(session, stored, asker),
+            recorder,
             clock=session.clock,
-            hook=_Watch(session, stored),
+            hook=watch,
         )
     finally:
         store.close()
@@ -298,7 +314,13 @@ def _dead_letter_store(session: Session, route: Route) -> DeadLetterStore:
 
 
 def _emit(
-    session: Session, stored: StoredRoute, run_id: str, event_type: str, error: str | None = None
+    session: Session,
+    route: Route,
+    stored: StoredRoute,
+    run_id: str,
+    event_type: str,
+    *,
+    error: str | None = None,
 ) -> None:
     event = events.route_ran(
         event_type,
@@ -307,7 +329,9 @@ def _emit(
         run_id=run_id,
         facts=stored.facts,
         at=session.clock(),
+        decision=session.journal.get(stored.decision_id).decision,
         error=error,
+        origins=route_deploy.origins(session, route),
     )
     with session.database.begin() as connection:
         session.outbox.write(connection, event)

@@ -110,7 +110,7 @@ class Session:
     @functools.cached_property
     def outbox(self) -> Outbox:
         """Lineage events on their way."""
-        return Outbox(self.database)
+        return Outbox(self.database, self.workspace.settings.receivers)
 
     @functools.cached_property
     def lineage(self) -> LineageStore:
