@@ -31,7 +31,7 @@ from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.lineage import events
 
-__all__ = ["dead_letters", "destroy", "replay_dead_letters", "run"]
+__all__ = ["dead_letters", "destroy", "open_target", "replay_dead_letters", "run"]
 
 POINT = "row.replicate"
 UNFILTERED = "row-rules-without-filter"
@@ -62,7 +62,7 @@ def run(
     emit = functools.partial(_emit, session, route, stored, run_id)
     emit("START")
     try:
-        with _target(session, route, stored) as target:
+        with open_target(session, route, stored) as target:
             sources = {
                 s.name: route_deploy.open_source(session, route, s.name) for s in route.sources
             }
@@ -86,7 +86,7 @@ def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) 
     for source in route.sources:
         with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
             relations |= {relation.name: relation for relation in opened.relations()}
-    with _target(session, route, stored) as target:
+    with open_target(session, route, stored) as target:
         report = replay(target, relations, dry_run=dry_run)
     if not dry_run:
         event = events.dead_letters_replayed(
@@ -254,7 +254,8 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def _target(session: Session, route: Route, stored: StoredRoute) -> Iterator[FlushTarget]:
+def open_target(session: Session, route: Route, stored: StoredRoute) -> Iterator[FlushTarget]:
+    """Open what flushes and replays of a route write to, behind its gates."""
     key = secret.resolve("file:.spine/keys/mask.key", root=session.workspace.root)
     sinks = [
         DuckDbSink(

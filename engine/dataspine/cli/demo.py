@@ -218,7 +218,7 @@ class _Story:
             decisions = session.journal.counts()
             with row_replicate.dead_letters(session, workspace.root / ROUTE) as letters:
                 parked = letters.counts()
-        lag: dict[str, Any] = next(iter(self._status.get("lag", {}).values()), {})
+        lag: dict[str, float] = next(iter(self._status["lag"].values()))
         captured = CUSTOMERS + ORDERS + 2 * (TRANSACTIONS + 50)
         added = {sink: sum(words.values()) for sink, words in outcomes.items()}
         at_rest = self._at_rest(workspace, parked)
@@ -283,7 +283,7 @@ class _Story:
             {
                 "at rest": f"{at_rest['source_keys']:,} source keys = {at_rest['sink_keys']:,} in "
                 f"the sink + {at_rest['parked_keys']:,} parked",
-                "lag": ", ".join(f"{name} {value}" for name, value in lag.items()),
+                "lag": f"p50 {lag['p50']:.2f} s, p95 {lag['p95']:.2f} s, commit to commit",
                 "decisions": ", ".join(
                     f"{point} {n['allow']} allowed {n['deny']} denied"
                     for point, n in decisions.items()

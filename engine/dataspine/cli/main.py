@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from typer.exceptions import TyperException
 
 from dataspine.cli import bundle, cdc, evidence, lineage, opa, policy, schema
 from dataspine.cli.context import DENIED, Json, WorkspaceOption, options
 from dataspine.cli.output import Output
-from dataspine.core.errors import DataSpineError
+from dataspine.core.errors import DataSpineError, InputError
 
 __all__ = ["app", "main"]
 
@@ -130,7 +130,6 @@ def decide(
     """Ask for a decision on a whole DecisionInput; `at` becomes now."""
     from dataspine.adapters.question import read_text
     from dataspine.core.canonical import parse_json
-    from dataspine.core.errors import InputError
     from dataspine.decisions.decision import DecisionInput
 
     chosen = options(as_json, workspace)
@@ -222,12 +221,13 @@ def main() -> None:
             raise
         output.error(error)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except TyperException as error:
+        usage = InputError(str(error), remedy="See --help.", code="input.usage")
+        output.error(usage)
+        sys.exit(usage.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:

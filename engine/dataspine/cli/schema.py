@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def publish(
     """Publish a schema when policy allows it."""
     chosen = options(as_json, workspace)
     proposal = _proposal(subject, file, owner, meta, version)
-    with chosen.deciding() as session:
+    with chosen.deciding() as session, _located(file):
         outcome = schema_publish.publish(session, proposal)
     _print(chosen, outcome, file)
     if outcome.version is not None:
@@ -64,7 +65,7 @@ def validate(
 ) -> None:
     """Say what publishing would answer, and change nothing."""
     chosen = options(as_json, workspace)
-    with chosen.deciding() as session:
+    with chosen.deciding() as session, _located(file):
         outcome = schema_publish.validate(session, _proposal(subject, file, owner, meta, None))
     _print(chosen, outcome, file)
     chosen.output.facts({"would become": outcome.proposed, "timing": outcome.timing.header()})
@@ -126,6 +127,20 @@ def _proposal(
         claimed=version,
         provenance=_provenance(file),
     )
+
+
+@contextlib.contextmanager
+def _located(file: Path) -> Iterator[None]:
+    # The parser knows the line of a text; only here its file is known.
+    try:
+        yield
+    except InputError as error:
+        place, _, line = error.where.partition(" ")
+        if place != "line":
+            raise
+        raise InputError(
+            error.problem, where=f"{file}:{line}", remedy=error.remedy, code=error.code
+        ) from None
 
 
 def _provenance(file: Path) -> dict[str, str]:

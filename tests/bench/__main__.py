@@ -1,0 +1,259 @@
+"""Measure against the targets: a table on stderr, one JSON document on stdout. Asserts nothing.
+
+Ratios are taken in one run, both sides interleaved, because the machines are shared and noisy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from rich.console import Console
+from rich.table import Table
+from starlette.testclient import TestClient
+
+from dataspine.adapters import route_deploy, row_replicate, schema_publish
+from dataspine.adapters.init import init
+from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.session import Session
+from dataspine.cdc.cluster import DemoCluster
+from dataspine.cdc.route import load_route
+from dataspine.cdc.state import RouteStore
+from dataspine.cli import shop
+from dataspine.core.workspace import Workspace
+from dataspine.decisions.decision import DecisionInput
+from dataspine.web.app import create_app
+
+ROUTE = "streaming/cdc/data-spine.yaml"
+MASKED = ("first_name", "last_name", "email", "phone", "street")
+RATE = 200
+SECONDS = 10
+Row = tuple[str, str, str]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="spine-bench-") as name:
+        workspace = init(Path(name) / "shop", name="shop", told=lambda _: None)
+        rows: list[Row] = []
+        with Session(workspace) as session:
+            rows += _validate(session)
+            rows += _decide(session)
+            rows += _emit(session)
+            rows += _memory()
+        rows += _route(workspace)
+    table = Table("what", "measured", "target")
+    for row in rows:
+        table.add_row(*row)
+    Console(stderr=True).print(table)
+    sys.stdout.write(
+        json.dumps([dict(zip(("what", "measured", "target"), r, strict=True)) for r in rows]) + "\n"
+    )
+
+
+def _validate(session: Session) -> list[Row]:
+    """Open loop: requests start on time whether or not earlier ones have ended."""
+    fields = [{"name": f"measure_{i}", "type": "long", "doc": "retain=P1Y"} for i in range(60)]
+    text = json.dumps({"type": "record", "name": "R", "fields": fields})
+    client = TestClient(create_app(session), base_url="http://127.0.0.1")
+    client.post("/schemas/warm/validate", json={"schema": text})
+    totals: list[float] = []
+    parts: dict[str, list[float]] = {}
+
+    def ask(due: float) -> None:
+        reply = client.post("/schemas/bench/validate", json={"schema": text})
+        totals.append((time.perf_counter() - due) * 1e3)
+        for part in reply.headers["server-timing"].split(", "):
+            word, _, spent = part.partition(";dur=")
+            parts.setdefault(word, []).append(float(spent))
+
+    threads = []
+    start = time.perf_counter()
+    for number in range(RATE * SECONDS):
+        due = start + number / RATE
+        time.sleep(max(0.0, due - time.perf_counter()))
+        thread = threading.Thread(target=ask, args=(due,))
+        thread.start()
+        threads.append(thread)
+    for thread in threads:
+        thread.join()
+    what = f"validate, 60-field Avro, {RATE}/s open loop"
+    rows = [(what, _quantiles(totals, "ms"), "p95 < 8 ms")]
+    return rows + [(f"  {word}", _quantiles(spent, "ms"), "") for word, spent in parts.items()]
+
+
+def _decide(session: Session) -> list[Row]:
+    facts = {"name": "x", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []}
+    question = DecisionInput("schema.publish", session.clock(), facts)
+    session.decide(question)
+    body = json.dumps({"input": question.document()}).encode()
+    path = b"/v1/data/dataspine/main/schema_publish"
+    head = (
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    )
+    request = head % (path, len(body)) + b"\r\n" + body
+    raw = socket.socket(socket.AF_UNIX)
+    raw.connect(session.child.client.address.removeprefix("unix://"))
+    reader = raw.makefile("rb")
+
+    def over_raw() -> None:
+        raw.sendall(request)
+        length = 0
+        while (line := reader.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line[15:])
+        json.loads(reader.read(length))
+
+    ours, bare = _interleaved(lambda: session.decide(question), over_raw, 1_500)
+    raw.close()
+    ratio = statistics.median(ours) / statistics.median(bare)
+    return [
+        ("decision over the socket", _quantiles(ours, "ms"), ""),
+        ("  raw socket", _quantiles(bare, "ms"), ""),
+        ("  ratio of medians", f"{ratio:.2f}", "<= 1.3"),
+    ]
+
+
+def _emit(session: Session) -> list[Row]:
+    spent = []
+    for number in range(500):
+        event = {
+            "eventType": "COMPLETE",
+            "eventTime": session.clock().isoformat(),
+            "run": {"runId": f"00000000-0000-7000-8000-{number:012d}"},
+            "job": {"namespace": "bench", "name": "emit"},
+            "producer": "https://data-spine.dev/bench",
+            "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
+        }
+        began = time.perf_counter()
+        with session.database.begin() as connection:
+            session.outbox.write(connection, event)
+        spent.append((time.perf_counter() - began) * 1e3)
+    return [("lineage emit, own transaction", _quantiles(spent, "ms"), "p50 < 1 ms")]
+
+
+def _memory() -> list[Row]:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kilobytes = int(status.split("VmRSS:")[1].split()[0])
+    return [("memory of a serving process, after load", f"{kilobytes / 1024:.0f} MB", "< 250 MB")]
+
+
+def _route(workspace: Workspace) -> list[Row]:
+    path = workspace.root / ROUTE
+    text = path.read_text(encoding="utf-8").replace("homes: [EU, US]", "homes: allowed")
+    masks = "".join(f"\n      customers.{name}: hmac" for name in MASKED)
+    path.write_text(text.replace("masks: {}", f"masks:{masks}"), encoding="utf-8")
+    with DemoCluster() as cluster, Session(workspace) as session:
+        dsn = cluster.create_database("shop")
+        os.environ["SPINE_SHOP_DSN"] = dsn
+        shop.fill(dsn, customers=50_000, orders=250_000, told=lambda *_: None)
+        for subject, name, kind in (
+            ("shop.customers", "customers.avsc", "AVRO"),
+            ("shop.orders", "orders.proto", "PROTOBUF"),
+        ):
+            schema = (workspace.root / "schema" / name).read_text(encoding="utf-8")
+            schema = schema.replace("receipts are sent.", "receipts are sent. [pii]")
+            schema_publish.publish(session, Proposal(subject, schema, kind))
+        route_deploy.apply(session, path)
+        rows = _gate(session, path)
+        stop, store = threading.Event(), RouteStore(session.database)
+        statuses: list[dict[str, Any]] = []
+        runner = threading.Thread(
+            target=row_replicate.run,
+            args=(session, path, stop),
+            kwargs={"told": statuses.append},
+        )
+        began, cpu = time.perf_counter(), time.process_time()
+        runner.start()
+        _wait(lambda: _total(store) >= 300_000)
+        spent, burned = time.perf_counter() - began, time.process_time() - cpu
+        _load(dsn, rows_per_second=1_000, seconds=SECONDS)
+        _wait(lambda: _total(store) >= 300_000 + 1_000 * SECONDS)
+        stop.set()
+        runner.join()
+    lag = next(iter(statuses[-1]["lag"].values()))
+    return [
+        *rows,
+        (
+            "whole route, snapshot of 300,000 rows",
+            f"{300_000 / spent:,.0f} rows/s, {300_000 / burned:,.0f} per CPU second",
+            ">= 60,000 per core",
+        ),
+        ("lag at 1,000 rows/s", f"p50 {lag['p50']:.3f} s, p95 {lag['p95']:.3f} s", "p95 < 1 s"),
+    ]
+
+
+def _gate(session: Session, path: Path) -> list[Row]:
+    route = load_route(path)
+    stored = RouteStore(session.database).get(route.name)
+    with contextlib.closing(route_deploy.open_source(session, route, "shop")) as source:
+        relation = next(r for r in source.relations() if r.name == "customers")
+    homes = ["DE", "US", "BR", "JP", "FR"] * 200_000
+    with row_replicate.open_target(session, route, stored) as target:
+        gate = target.gate(target.sinks[0], relation)
+        gate.judge([homes[:5]], 5)
+        began = time.perf_counter()
+        gate.judge([homes], len(homes))
+        spent = time.perf_counter() - began
+    return [("gate alone", f"{len(homes) / spent:,.0f} rows/s", ">= 1,000,000")]
+
+
+def _load(dsn: str, *, rows_per_second: int, seconds: int) -> None:
+    batch, number = 20, 250_000
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        start = time.perf_counter()
+        for step in range(rows_per_second * seconds // batch):
+            time.sleep(max(0.0, start + step * batch / rows_per_second - time.perf_counter()))
+            cursor.execute(
+                "insert into orders (id, customer_id, country, currency, amount, status)"
+                " select g, 1, 'DE', 'EUR', 1, 'placed' from generate_series(%s, %s) g",
+                (number + 1, number + batch),
+            )
+            number += batch
+
+
+def _total(store: RouteStore) -> int:
+    return sum(sum(words.values()) for words in store.outcomes("shop-to-us").values())
+
+
+def _wait(done: Callable[[], bool], limit: timedelta = timedelta(minutes=3)) -> None:
+    end = time.monotonic() + limit.total_seconds()
+    while not done():
+        if time.monotonic() > end:
+            raise SystemExit("the route did not finish in time")
+        time.sleep(0.02)
+
+
+def _interleaved(
+    one: Callable[[], object], other: Callable[[], object], times: int
+) -> tuple[list[float], list[float]]:
+    spent: tuple[list[float], list[float]] = ([], [])
+    for _ in range(times):
+        for call, kept in zip((one, other), spent, strict=True):
+            began = time.perf_counter()
+            call()
+            kept.append((time.perf_counter() - began) * 1e3)
+    return spent
+
+
+def _quantiles(values: list[float], unit: str) -> str:
+    ordered = sorted(values)
+    p50, p95 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
+    return f"p50 {p50:.2f}, p95 {p95:.2f} {unit}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataspine.adapters.init import init
+from dataspine.core.workspace import Workspace
+
+pytestmark = pytest.mark.integration
+
+AVRO = '{"type": "record", "name": "A",\n "fields": [{"name": "x", "type": "strin"}]}'
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return init(tmp_path / "shop", name="shop", told=lambda _: None)
+
+
+def _spine(workspace: Workspace, opa: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dataspine.cli", *arguments],
+        cwd=workspace.root,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(workspace.root), "SPINE_OPA": str(opa)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_denied_publish_exits_1_and_names_file_line_and_remedy(
+    workspace: Workspace, opa: Path
+) -> None:
+    run = _spine(workspace, opa, "schema", "publish", "shop.customers", "schema/customers.avsc")
+    assert run.returncode == 1
+    assert "error pii.untagged_field schema/customers.avsc:11" in run.stdout
+    assert "→ Tag email" in run.stdout
+
+
+def test_json_is_one_document(workspace: Workspace, opa: Path) -> None:
+    argv = ("schema", "publish", "shop.orders", "schema/orders.proto", "--json")
+    run = _spine(workspace, opa, *argv)
+    told = json.loads(run.stdout)
+    assert run.returncode == 0
+    assert (told["allow"], told["published"]["semver"], run.stderr) == (True, "1.0.0", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "where"),
+    [
+        (("schema", "publish", "a", "bad.avsc"), 2, "bad.avsc:2"),
+        (("schema", "publish", "a", "none.avsc"), 2, "none.avsc"),
+        (("schema", "publish", "a", "schema/customers.avsc", "--meta", "x"), 2, "--meta"),
+        (("schema", "latest", "none"), 2, "none"),
+        (("schema", "nonsense"), 2, "nonsense"),
+        (("cdc", "plan"), 3, "SPINE_SHOP_DSN"),
+        (("bundle", "verify", "bad.avsc"), 4, "bundle"),
+        (("init", "."), 0, ""),
+    ],
+)
+def test_exit_code_and_message_without_a_traceback(
+    workspace: Workspace, opa: Path, arguments: tuple[str, ...], status: int, where: str
+) -> None:
+    (workspace.root / "bad.avsc").write_text(AVRO)
+    run = _spine(workspace, opa, *arguments)
+    assert run.returncode == status
+    assert where in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_missing_engine_denies_with_exit_3(workspace: Workspace) -> None:
+    argv = ("schema", "publish", "shop.orders", "schema/orders.proto")
+    run = _spine(workspace, Path("/nowhere/opa"), *argv)
+    assert run.returncode == 3
+
+
+def test_unknown_key_names_its_line(workspace: Workspace, opa: Path) -> None:
+    settings = workspace.root / "spine.yaml"
+    settings.write_text("name: shop\nmode: dev\nmoed: x\n")
+    run = _spine(workspace, opa, "schema", "subjects")
+    assert run.returncode == 2
+    assert "spine.yaml:3: unknown key 'moed'" in run.stderr
+
+
+def test_clone_gets_its_own_key_by_init(workspace: Workspace, opa: Path) -> None:
+    (workspace.state / "keys" / "dev.pem").unlink()
+    before = _spine(workspace, opa, "bundle", "build")
+    made = _spine(workspace, opa, "init", ".")
+    after = _spine(workspace, opa, "bundle", "build")
+    assert [run.returncode for run in (before, made, after)] == [2, 0, 0]
+    assert (workspace.state / "keys" / "dev.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_changed_pack_is_named_with_exit_4(workspace: Workspace, opa: Path) -> None:
+    _spine(workspace, opa, "schema", "publish", "shop.orders", "schema/orders.proto")
+    built = _spine(workspace, opa, "evidence", "build", "-o", "pack", "--json")
+    whole = _spine(workspace, opa, "evidence", "verify", "pack")
+    with (workspace.root / "pack" / "lineage.jsonl").open("a") as file:
+        file.write("x")
+    changed = _spine(workspace, opa, "evidence", "verify", "pack")
+    assert json.loads(built.stdout)["decisions"] == 1
+    assert [run.returncode for run in (built, whole, changed)] == [0, 0, 4]
+    assert "lineage.jsonl" in changed.stderr
