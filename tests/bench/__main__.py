@@ -6,10 +6,13 @@ Ratios are taken in one run, both sides interleaved, because the machines are sh
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import queue
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,7 +25,6 @@ from typing import Any
 import psycopg2
 from rich.console import Console
 from rich.table import Table
-from starlette.testclient import TestClient
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
@@ -32,14 +34,15 @@ from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
+from dataspine.core.process import spawn, stop
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import DecisionInput
-from dataspine.web.app import create_app
 
 ROUTE = "streaming/cdc/data-spine.yaml"
 MASKED = ("first_name", "last_name", "email", "phone", "street")
 RATE = 200
 SECONDS = 10
+WORKERS = 16
 Row = tuple[str, str, str]
 
 
@@ -48,10 +51,9 @@ def main() -> None:
         workspace = init(Path(name) / "shop", name="shop", told=lambda _: None)
         rows: list[Row] = []
         with Session(workspace) as session:
-            rows += _validate(session)
             rows += _decide(session)
             rows += _emit(session)
-            rows += _memory()
+        rows += _serve(workspace)
         rows += _route(workspace)
     table = Table("what", "measured", "target")
     for row in rows:
@@ -62,30 +64,60 @@ def main() -> None:
     )
 
 
-def _validate(session: Session) -> list[Row]:
-    """Open loop: requests start on time whether or not earlier ones have ended."""
+def _serve(workspace: Workspace) -> list[Row]:
+    """Measure a real service in a process of its own, over kept connections."""
+    child = spawn(
+        [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"],
+        cwd=workspace.root,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        if child.stdout is None:
+            raise SystemExit("the service has no output")
+        address = json.loads(child.stdout.readline())["url"].removeprefix("http://")
+        at_rest = _memory(child.pid)
+        rows = _validate(address)
+        return [
+            *rows,
+            ("memory of `spine serve` at rest", at_rest, "< 250 MB"),
+            ("  after the load", _memory(child.pid), ""),
+        ]
+    finally:
+        stop(child, 10)
+
+
+def _validate(address: str) -> list[Row]:
+    """Open loop: a request is due on time whether or not earlier ones have ended."""
     fields = [{"name": f"measure_{i}", "type": "long", "doc": "retain=P1Y"} for i in range(60)]
     text = json.dumps({"type": "record", "name": "R", "fields": fields})
-    client = TestClient(create_app(session), base_url="http://127.0.0.1")
-    client.post("/schemas/warm/validate", json={"schema": text})
+    body = json.dumps({"schema": text}).encode()
     totals: list[float] = []
     parts: dict[str, list[float]] = {}
+    due: queue.Queue[float | None] = queue.Queue()
 
-    def ask(due: float) -> None:
-        reply = client.post("/schemas/bench/validate", json={"schema": text})
-        totals.append((time.perf_counter() - due) * 1e3)
-        for part in reply.headers["server-timing"].split(", "):
-            word, _, spent = part.partition(";dur=")
-            parts.setdefault(word, []).append(float(spent))
+    def work() -> None:
+        connection = http.client.HTTPConnection(address)
+        while (at := due.get()) is not None:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/schemas/bench/validate", body, headers)
+            reply = connection.getresponse()
+            reply.read()
+            totals.append((time.perf_counter() - at) * 1e3)
+            for part in reply.headers["Server-Timing"].split(", "):
+                word, _, spent = part.partition(";dur=")
+                parts.setdefault(word, []).append(float(spent))
+        connection.close()
 
-    threads = []
-    start = time.perf_counter()
-    for number in range(RATE * SECONDS):
-        due = start + number / RATE
-        time.sleep(max(0.0, due - time.perf_counter()))
-        thread = threading.Thread(target=ask, args=(due,))
+    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
+    for thread in threads:
         thread.start()
-        threads.append(thread)
+    start = time.perf_counter() + 0.5
+    for number in range(RATE * SECONDS):
+        at = start + number / RATE
+        time.sleep(max(0.0, at - time.perf_counter()))
+        due.put(at)
+    for _ in threads:
+        due.put(None)
     for thread in threads:
         thread.join()
     what = f"validate, 60-field Avro, {RATE}/s open loop"
@@ -143,10 +175,9 @@ def _emit(session: Session) -> list[Row]:
     return [("lineage emit, own transaction", _quantiles(spent, "ms"), "p50 < 1 ms")]
 
 
-def _memory() -> list[Row]:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    kilobytes = int(status.split("VmRSS:")[1].split()[0])
-    return [("memory of a serving process, after load", f"{kilobytes / 1024:.0f} MB", "< 250 MB")]
+def _memory(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return f"{int(status.split('VmRSS:')[1].split()[0]) / 1024:.0f} MB"
 
 
 def _route(workspace: Workspace) -> list[Row]:
@@ -167,11 +198,11 @@ def _route(workspace: Workspace) -> list[Row]:
             schema_publish.publish(session, Proposal(subject, schema, kind))
         route_deploy.apply(session, path)
         rows = _gate(session, path)
-        stop, store = threading.Event(), RouteStore(session.database)
+        ended, store = threading.Event(), RouteStore(session.database)
         statuses: list[dict[str, Any]] = []
         runner = threading.Thread(
             target=row_replicate.run,
-            args=(session, path, stop),
+            args=(session, path, ended),
             kwargs={"told": statuses.append},
         )
         began, cpu = time.perf_counter(), time.process_time()
@@ -180,7 +211,7 @@ def _route(workspace: Workspace) -> list[Row]:
         spent, burned = time.perf_counter() - began, time.process_time() - cpu
         _load(dsn, rows_per_second=1_000, seconds=SECONDS)
         _wait(lambda: _total(store) >= 300_000 + 1_000 * SECONDS)
-        stop.set()
+        ended.set()
         runner.join()
     lag = next(iter(statuses[-1]["lag"].values()))
     return [
