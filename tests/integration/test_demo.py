@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,30 @@ def _children(marker: str) -> list[str]:
         if marker.encode() in environment:
             found.append(folder.name)
     return found
+
+
+def test_interrupted_story_leaves_nothing_behind(opa: Path, tmp_path: Path) -> None:
+    marker = f"SPINE_TEST_RUN={tmp_path.name}-{tmp_path.parent.name}"
+    name, _, value = marker.partition("=")
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "SPINE_OPA": str(opa),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        name: value,
+    }
+    argv = [sys.executable, "-m", "dataspine.cli", "demo"]
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        # The sixth step is told while the service, OPA and PostgreSQL run.
+        while not (line := run.stdout.readline()).startswith("6."):
+            assert line, "the story ended early"
+        during = _children(marker)
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        status = run.wait(60)
+    assert len(during) > 3
+    assert (status, _children(marker)) == (130, [])
 
 
 def test_whole_story_adds_up_and_leaves_nothing_behind(opa: Path, tmp_path: Path) -> None:

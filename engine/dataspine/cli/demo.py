@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,15 +54,19 @@ NEW_TRANSFER = """
 
 
 def run(output: Output, *, keep: bool = False) -> dict[str, Any]:
-    """Tell the story and return its figures; ``ok`` is false when a count does not add up.
+    """Tell the story, print and return its figures; ``ok`` is false when they do not add up.
 
     Ctrl-C at any moment ends every process; the folder is removed unless ``keep``.
     """
+    # Whoever ends it ends it in order, also where a shell made background jobs deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="spine-demo-"))
     try:
         with contextlib.ExitStack() as stack:
-            story = _Story(output, folder / "shop", stack)
+            story = _Story(output, folder / "shop", stack, keep=keep)
             figures = story.tell()
+            output.document(figures)
             if keep:
                 story.stay()
             return figures
@@ -71,7 +76,10 @@ def run(output: Output, *, keep: bool = False) -> dict[str, Any]:
 
 
 class _Story:
-    def __init__(self, output: Output, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, output: Output, folder: Path, stack: contextlib.ExitStack, *, keep: bool
+    ) -> None:
+        self._keep = keep
         self._output = output
         self._folder = folder
         self._stack = stack
@@ -94,6 +102,7 @@ class _Story:
         return self._figures
 
     def stay(self) -> None:
+        sys.stdout.flush()
         self._output.note(f"everything keeps running in {self._folder}; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -194,7 +203,8 @@ class _Story:
             shop.trade(dsn, transactions=50, first_id=first, customers=CUSTOMERS)
             self._until(session, lambda total: total >= before + 100, "changes")
             self._status = RouteStore(session.database).get("shop-to-us").status
-        stop(self._runner, 15)
+        if not self._keep:
+            stop(self._runner, 15)
 
     def _prove(self, workspace: Workspace) -> None:
         self._step("Evidence that a stranger can verify offline", "spine evidence build")

@@ -173,9 +173,7 @@ def demo(
     from dataspine.cli.demo import run
 
     output = Output(as_json=as_json)
-    summary = run(output, keep=keep)
-    output.document(summary)
-    if not summary["ok"]:
+    if not run(output, keep=keep)["ok"]:
         raise typer.Exit(4)
 
 
