@@ -327,3 +327,16 @@ def test_the_child_dies_with_a_killed_parent(opa: Path, tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
         _until(lambda: start_time(pid) != begun)
+
+
+def test_the_folder_of_a_killed_process_is_swept_by_the_next(tmp_path: Path, opa: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / f"spine-opa-{dead.pid}-x"
+    alive = tmp_path / f"spine-opa-{os.getpid()}-y"
+    for folder in (left, alive):
+        folder.mkdir()
+        (folder / "opa.json").write_text("{}")
+    with OpaChild(opa, MemorySource(), tmp_path):
+        pass
+    assert (left.exists(), alive.exists()) == (False, True)
