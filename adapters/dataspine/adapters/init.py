@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from dataspine.bundles import generate_key
+from dataspine.cdc.mask import load_mask_key
 from dataspine.core.errors import ConflictError, InputError
 from dataspine.core.workspace import SETTINGS, Workspace
 
@@ -57,9 +57,7 @@ def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
         told(".spine/keys/dev.pem")
     mask = workspace.state / "keys" / "mask.key"
     if not mask.exists():
-        descriptor = os.open(mask, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(os.urandom(32).hex())
+        load_mask_key(mask)
         told(".spine/keys/mask.key")
     workspace.database.migrate()
 

@@ -20,12 +20,11 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
-from dataspine.cdc.mask import Masker
+from dataspine.cdc.mask import Masker, load_mask_key
 from dataspine.cdc.replay import ReplayReport, replay
 from dataspine.cdc.route import Route, Sink, Table, load_route
 from dataspine.cdc.runner import Runner, Status
 from dataspine.cdc.state import RouteStore, StoredRoute
-from dataspine.core import secret
 from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
@@ -256,13 +255,13 @@ class _Watch:
 @contextlib.contextmanager
 def open_target(session: Session, route: Route, stored: StoredRoute) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
-    key = secret.resolve("file:.spine/keys/mask.key", root=session.workspace.root)
+    key = load_mask_key(session.workspace.state / "keys" / "mask.key")
     sinks = [
         DuckDbSink(
             sink.name,
             session.workspace.root / sink.path,
             {t.short_name: sink.table_masks(t.short_name) for s in route.sources for t in s.tables},
-            Masker(key.encode(), sink.purpose),
+            Masker(key, sink.purpose),
         )
         for sink in route.sinks
     ]

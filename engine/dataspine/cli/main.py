@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from typer.exceptions import TyperException
 
@@ -128,6 +127,7 @@ def decide(
     as_json: Json = False,
 ) -> None:
     """Ask for a decision on a whole DecisionInput; `at` becomes now."""
+    from dataspine.adapters.asking import ask
     from dataspine.adapters.question import read_text
     from dataspine.core.canonical import parse_json
     from dataspine.decisions.decision import DecisionInput
@@ -138,17 +138,8 @@ def decide(
     if asked.point != point:
         raise InputError(f"it asks {asked.point}, not {point}", where=input_file)
     with chosen.deciding() as session:
-        question = DecisionInput(point, session.clock(), asked.facts, asked.row)
-        decision = session.decide(question)
-        with session.database.begin() as connection:
-            session.journal.record(
-                connection,
-                decision,
-                name=str(asked.facts.get("name", "")),
-                actor=session.actor,
-                acted=False,
-            )
-    chosen.output.document({**decision.document(), "at_replaced": True})
+        decision = ask(session, asked)
+    chosen.output.document(decision.document())
     chosen.output.decision(decision, subject=str(asked.facts.get("name", point)))
     if not decision.allow:
         raise typer.Exit(3 if decision.policy is None else DENIED)
@@ -175,18 +166,6 @@ def demo(
     output = Output(as_json=as_json)
     if not run(output, keep=keep)["ok"]:
         raise typer.Exit(4)
-
-
-def spinner(output: Output) -> Progress:
-    """Return a progress display on stderr, silent where nobody looks."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=output.err,
-        transient=True,
-        disable=output.as_json or output.quiet or not output.err.is_terminal,
-    )
 
 
 def _log_to_stderr() -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from dataspine.adapters.asking import ask
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
 from dataspine.core.canonical import parse_json
@@ -36,9 +37,8 @@ def router(session: Session) -> APIRouter:
                     remedy="Send it to the point it asks.",
                 )
         with timing.part("decide"):
-            decision = await run_in_threadpool(_decide, session, question)
-        document = {**decision, "at_replaced": True}
-        return JSONResponse(document, headers={"Server-Timing": timing.header()})
+            decision = await run_in_threadpool(ask, session, question)
+        return JSONResponse(decision.document(), headers={"Server-Timing": timing.header()})
 
     @routes.get("")
     def search(
@@ -56,12 +56,3 @@ def router(session: Session) -> APIRouter:
         return session.journal.get(decision_id).document()
 
     return routes
-
-
-def _decide(session: Session, question: DecisionInput) -> dict[str, Any]:
-    asked = DecisionInput(question.point, session.clock(), question.facts, question.row)
-    decision = session.decide(asked)
-    with session.database.begin() as connection:
-        name = str(asked.facts.get("name", ""))
-        session.journal.record(connection, decision, name=name, actor=session.actor, acted=False)
-    return decision.document()
