@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -32,7 +32,8 @@ def init(folder: Path, *, name: str | None = None, told: Callable[[str], None]) 
             )
         _check_name(named)
         templates = files("dataspine.cli").joinpath("templates")
-        _copy(templates, folder, {"{name}": named}, told)
+        for file in _copy(templates, folder, {"{name}": named}):
+            told(file.relative_to(folder).as_posix())
     workspace = Workspace.open(folder)
     _make_state(workspace, told)
     return workspace
@@ -62,18 +63,15 @@ def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
     workspace.database.migrate()
 
 
-def _copy(
-    source: Traversable, target: Path, words: dict[str, str], told: Callable[[str], None]
-) -> None:
+def _copy(source: Traversable, target: Path, words: dict[str, str]) -> Iterator[Path]:
     target.mkdir(parents=True, exist_ok=True)
     for entry in sorted(source.iterdir(), key=lambda e: e.name):
         path = target / (".gitignore" if entry.name == "gitignore" else entry.name)
         if entry.is_dir():
-            if entry.name != "demo":
-                _copy(entry, path, words, told)
+            yield from _copy(entry, path, words)
             continue
         text = entry.read_text(encoding="utf-8")
         for word, value in words.items():
             text = text.replace(word, value)
         path.write_text(text, encoding="utf-8")
-        told(path.name)
+        yield path

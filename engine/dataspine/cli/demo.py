@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
 from dataspine.cli.output import Output
+from dataspine.cli.shop import CUSTOMERS, ORDERS
 from dataspine.core.canonical import sha256
 from dataspine.core.errors import UnavailableError
 from dataspine.core.process import spawn, stop
@@ -36,12 +37,9 @@ from dataspine.core.workspace import Workspace
 
 __all__ = ["run"]
 
-CUSTOMERS = 20_000
-ORDERS = 60_000
 TRANSACTIONS = 400
 WAIT_SECONDS = 60.0
 ROUTE = "streaming/cdc/data-spine.yaml"
-DSN = "SPINE_SHOP_DSN"
 NEW_TRANSFER = """
       # New: the authority's standard clauses are signed, as pseudonyms only.
       US:
@@ -129,8 +127,8 @@ class _Story:
         cluster = self._stack.enter_context(DemoCluster())
         dsn = cluster.create_database("shop")
         # Only its children read it; the route file names the variable, not the address.
-        os.environ[DSN] = dsn
-        with self._progress("filling") as told:
+        os.environ[shop.DSN] = dsn
+        with self._output.progress("filling the shop") as told:
             shop.fill(dsn, customers=CUSTOMERS, orders=ORDERS, told=told)
         places = len(shop.COUNTRIES)
         self._tell(f"{CUSTOMERS:,} customers of {places} countries, {ORDERS:,} orders")
@@ -339,16 +337,6 @@ class _Story:
 
     def _seen(self, session: Session) -> None:
         self._revisions.append(session.active.revision)
-
-    @contextlib.contextmanager
-    def _progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        console = self._output.err
-        silent = self._output.as_json or not console.is_terminal
-        if silent:
-            yield lambda _done, _total: None
-            return
-        with console.status(f"{what} …") as status:
-            yield lambda done, total: status.update(f"{what} … {done:,} of {total:,}")
 
     def _step(self, title: str, command: str) -> None:
         self._number += 1

@@ -158,12 +158,20 @@ def upgrade(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
 @app.command(epilog="Example: spine demo --json")
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+    shop: Annotated[
+        bool, typer.Option("--shop", help="Only run the story's PostgreSQL, for the tutorial.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the whole story on a real PostgreSQL, end to end, in under a minute."""
+    output = Output(as_json=as_json)
+    if shop:
+        from dataspine.cli.shop import keep as keep_shop
+
+        keep_shop(output)
+        return
     from dataspine.cli.demo import run
 
-    output = Output(as_json=as_json)
     if not run(output, keep=keep)["ok"]:
         raise typer.Exit(4)
 

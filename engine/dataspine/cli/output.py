@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -40,6 +41,15 @@ class Output:
         """Print a remark on stderr, out of the way of results."""
         if not (self.as_json or self.quiet):
             self.err.print(Text(text, "dim"))
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how far something is while it lasts; the block calls ``told(done, total)``."""
+        if self.as_json or self.quiet or not self.err.is_terminal:
+            yield lambda _done, _total: None
+            return
+        with self.err.status(f"{what} …") as status:
+            yield lambda done, total: status.update(f"{what} … {done:,} of {total:,}")
 
     def table(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         """Print rows for people."""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from io import StringIO
 from itertools import islice
 
 import psycopg2
 from faker import Faker
+from rich.text import Text
 
-__all__ = ["COUNTRIES", "SCHEMA", "fill", "trade"]
+from dataspine.cdc.cluster import DemoCluster
+from dataspine.cli.output import Output
+
+__all__ = ["COUNTRIES", "CUSTOMERS", "DSN", "ORDERS", "SCHEMA", "fill", "keep", "trade"]
+
+CUSTOMERS = 20_000
+ORDERS = 60_000
+# The variable that the scaffolded route file names.
+DSN = "SPINE_SHOP_DSN"
 
 # Country, its locale, and its share of the customers.
 COUNTRIES = (
@@ -63,6 +76,22 @@ def fill(
             told(done := done + len(made), total)
     connection.close()
     return {"customers": customers, "orders": orders}
+
+
+def keep(output: Output) -> None:
+    """Run the filled shop's PostgreSQL until Ctrl-C or SIGTERM; its data ends with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with DemoCluster() as cluster:
+        dsn = cluster.create_database("shop")
+        with output.progress("filling the shop") as told:
+            fill(dsn, customers=CUSTOMERS, orders=ORDERS, told=told)
+        output.document({"dsn": dsn, "variable": DSN})
+        output.say("The shop runs until Ctrl-C. In another terminal:")
+        output.say(Text(f'export {DSN}="{dsn}"', "bold"))
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def trade(dsn: str, *, transactions: int, first_id: int, customers: int) -> None:
