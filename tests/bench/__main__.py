@@ -25,6 +25,7 @@ from typing import Any
 import psycopg2
 from rich.console import Console
 from rich.table import Table
+from tests.bench import pii
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
@@ -36,7 +37,6 @@ from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
 from dataspine.core.process import spawn, stop
 from dataspine.core.workspace import Workspace
-from dataspine.decisions.decision import DecisionInput
 
 ROUTE = "streaming/cdc/data-spine.yaml"
 MASKED = ("first_name", "last_name", "email", "phone", "street")
@@ -53,6 +53,7 @@ def main() -> None:
         with Session(workspace) as session:
             rows += _decide(session)
             rows += _emit(session)
+        rows += pii.main()
         rows += _serve(workspace)
         rows += _route(workspace)
     table = Table("what", "measured", "target")
@@ -126,8 +127,8 @@ def _validate(address: str) -> list[Row]:
 
 
 def _decide(session: Session) -> list[Row]:
-    facts = {"name": "x", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []}
-    question = DecisionInput("schema.publish", session.clock(), facts)
+    proposal = Proposal("x", '{"type": "record", "name": "R", "fields": []}')
+    question = schema_publish.question(session, proposal)
     session.decide(question)
     body = json.dumps({"input": question.document()}).encode()
     path = b"/v1/data/dataspine/main/schema_publish"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dataspine.adapters import schema_publish
-from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError
 from dataspine.core.workspace import Workspace
@@ -90,3 +90,81 @@ def test_changed_rule_decides_the_next_question_without_a_restart(session: Sessi
         session.child.wait_active(other.active.revision, 20)
     second = schema_publish.publish(session, Proposal("shop.customers", text))
     assert [o.decision.allow for o in (first, second) if o.decision] == [False, True]
+
+
+CARD = """{"type": "record", "name": "Card", "fields": [
+  {"name": "number", "type": "string", "doc": "[pci] retain=P1Y"},
+  {"name": "brand", "type": "string"}
+]}"""
+
+
+def _codes(outcome: Outcome) -> list[tuple[str, str | None, int | None]]:
+    assert outcome.decision is not None
+    return [(v.code, v.field, v.line) for v in outcome.decision.violations if v.severity == "error"]
+
+
+def test_fields_of_a_referenced_schema_are_judged_without_a_line(session: Session) -> None:
+    address = '{"type": "record", "name": "Address", "fields": [{"name": "id", "type": "int"}]}'
+    person = '{"type": "record", "name": "P", "fields": [{"name": "home", "type": "Address"}]}'
+    schema_publish.publish(session, Proposal("shop.address", address))
+    reference = {"name": "Address", "subject": "shop.address", "version": 1}
+
+    outcome = schema_publish.publish(
+        session, Proposal("shop.person", person, references=[reference])
+    )
+
+    assert outcome.version is not None
+
+
+def test_lost_classification_and_longer_retention_are_denied(session: Session) -> None:
+    schema_publish.publish(session, Proposal("shop.card", CARD))
+    longer = CARD.replace("P1Y", "P2Y")
+
+    bare = schema_publish.validate(session, Proposal("shop.card", CARD.replace("[pci] ", "")))
+    kept = schema_publish.validate(session, Proposal("shop.card", longer))
+
+    assert ("pii.classification_removed", "number", 2) in _codes(bare)
+    assert _codes(kept) == [("retention.prolonged", "number", 2)]
+
+
+@pytest.mark.parametrize(("claimed", "denied"), [(None, False), ("1.1.0", False), ("2.0.0", True)])
+def test_claimed_version_is_the_one_the_change_makes(
+    claimed: str | None, denied: bool, session: Session
+) -> None:
+    schema_publish.publish(session, Proposal("shop.card", CARD))
+    more = CARD.replace(
+        '{"name": "brand"', '{"name": "visits", "type": "int", "default": 0},\n  {"name": "brand"'
+    )
+
+    outcome = schema_publish.publish(session, Proposal("shop.card", more, claimed=claimed))
+
+    assert _codes(outcome) == ([("contract.version_bump_wrong", None, None)] if denied else [])
+    assert outcome.proposed == "1.1.0"
+
+
+def test_other_metadata_is_a_patch_in_validate_as_in_publish(session: Session) -> None:
+    schema_publish.publish(session, Proposal("shop.card", CARD))
+    proposal = Proposal("shop.card", CARD, metadata={"domain": "shop"})
+
+    asked = schema_publish.validate(session, proposal)
+    made = schema_publish.publish(session, proposal)
+
+    assert asked.proposed == made.proposed == "1.0.1"
+    assert made.version is not None
+
+
+def test_rules_read_the_settings(session: Session) -> None:
+    settings = session.workspace.root / "spine.yaml"
+    text = settings.read_text()
+    sections = 'subjects: {pattern: "shop[.].+"}\nretention: {maximum: {PCI: P30D}}\n'
+    settings.write_text(text + sections + "metadata: {required: [domain]}\n")
+    with Session(Workspace.open(session.workspace.root)) as changed:
+        outcome = schema_publish.validate(changed, Proposal("bank.card", CARD))
+
+    assert outcome.decision is not None
+    assert sorted({v.code for v in outcome.decision.violations}) == [
+        "contract.metadata_missing",
+        "contract.owner_missing",
+        "contract.subject_name",
+        "retention.exceeds_maximum",
+    ]

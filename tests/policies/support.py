@@ -35,13 +35,27 @@ MATRIX: dict[str, Any] = {
         "Public": {"*": {"EU": {"allow": True}, "US": {"allow": True}}},
     },
 }
-DATA: dict[str, Any] = {"config": {"rules": {}}, "exceptions": [], "matrix": MATRIX}
+CONFIG: dict[str, Any] = {
+    "rules": {},
+    "retention": {"maximum": {"PII": "P2Y"}},
+    "subjects": {"pattern": "shop\\..+"},
+    "metadata": {"required": ["owner"]},
+    "access": {
+        "roles": {"publisher": ["ada"]},
+        "grants": [
+            {"role": "publisher", "permissions": ["*"]},
+            {"principal": "grace", "permissions": ["read"], "resources": "bank.**"},
+        ],
+    },
+}
+DATA: dict[str, Any] = {"config": CONFIG, "exceptions": [], "matrix": MATRIX}
 
 FIELD: dict[str, Any] = {
     "path": "email",
     "type": "string",
     "doc": None,
     "tokens": ["email"],
+    "context": ["customers"],
     "classifications": ["Public"],
     "tagged": False,
     "retention": None,
@@ -56,6 +70,9 @@ SCHEMA: dict[str, Any] = {
         "format": "AVRO",
         "metadata": {"owner": "team-shop"},
         "fields": [FIELD],
+        "version": {"current": "1.0.0", "next": "1.1.0", "bump": "minor", "claimed": None},
+        "compatibility": {"level": "BACKWARD", "compatible": True, "messages": []},
+        "previous": {"version": "1.0.0", "fields": []},
     },
 }
 EMAIL: dict[str, Any] = {"path": "email", "classifications": ["PII"]}
@@ -99,7 +116,60 @@ ROW: dict[str, Any] = {
     },
     "row": {"country": "BR"},
 }
-QUESTIONS = {"schema_publish": SCHEMA, "route_deploy": ROUTE, "row_replicate": ROW}
+REPLAY: dict[str, Any] = {
+    "point": "dead_letter.replay",
+    "at": AT,
+    "facts": {
+        **ROUTE["facts"],
+        "counts": {"rows": 3},
+        "actor": {"name": "grace", "roles": ["engineer"], "local": False},
+    },
+}
+PROMOTION: dict[str, Any] = {
+    "point": "bundle.promote",
+    "at": AT,
+    "facts": {
+        "name": "stable",
+        "candidate": {
+            "revision": "1.5.0+sha256.aa",
+            "sequence": 42,
+            "channel": "canary",
+            "author": "ada",
+            "key_id": "release",
+            "tests": {"passed": 9, "failed": 0, "coverage": 100.0},
+        },
+        "current": {"revision": "1.4.0+sha256.9f", "sequence": 41},
+        "impact": {
+            "same": 7,
+            "allow_to_deny": 1,
+            "deny_to_allow": 2,
+            "changed_obligations": 0,
+            "not_replayable": 0,
+        },
+        "approvers": ["ada"],
+        "actor": "ada",
+    },
+}
+ACCESS: dict[str, Any] = {
+    "point": "api.access",
+    "at": AT,
+    "facts": {
+        "name": "grace",
+        "permission": "publish",
+        "resource": "shop.customers",
+        "roles": ["engineer"],
+        "local": False,
+    },
+}
+# One denied question for each entry point.
+QUESTIONS = {
+    "schema_publish": SCHEMA,
+    "route_deploy": ROUTE,
+    "row_replicate": ROW,
+    "dead_letter_replay": REPLAY,
+    "bundle_promote": PROMOTION,
+    "api_access": ACCESS,
+}
 
 
 def changed(document: Any, place: tuple[str | int, ...], value: Any) -> Any:
@@ -147,3 +217,62 @@ def evaluate(opa: Path, bundle: Path, query: str, value: Any) -> Any:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return json.loads(run.stdout)
+
+
+def _violating() -> dict[str, tuple[str, dict[str, Any]]]:
+    facts: tuple[str | int, ...] = ("facts",)
+    field = (*facts, "fields", 0)
+    table = (*facts, "tables", 0)
+    candidate = (*facts, "candidate")
+    before = {"path": "email", "classifications": ["PII"], "retention": "P1Y"}
+    previous = changed(SCHEMA, (*facts, "previous", "fields"), [before])
+    inherited = [{"classification": "PCI", "from": "bank.cards.number"}]
+    schema = {
+        "contract.incompatible": changed(SCHEMA, (*facts, "compatibility", "compatible"), False),
+        "contract.metadata_missing": changed(SCHEMA, (*facts, "metadata"), {}),
+        "contract.owner_missing": changed(SCHEMA, (*facts, "metadata"), {}),
+        "contract.subject_name": changed(SCHEMA, (*facts, "name"), "bank.cards"),
+        "contract.version_bump_wrong": changed(SCHEMA, (*facts, "version", "claimed"), "2.0.0"),
+        "pii.classification_removed": previous,
+        "pii.unknown_classification": changed(SCHEMA, (*field, "classifications"), ["Secret"]),
+        "pii.untagged_field": SCHEMA,
+        "pii.waiver_expired": changed(SCHEMA, (*field, "waiver"), {"reason": "x", "until": "2020"}),
+        "pii.waiver_without_reason": changed(SCHEMA, (*field, "waiver"), {"reason": ""}),
+        "retention.exceeds_maximum": changed(SCHEMA, (*field, "classifications"), ["PII"]),
+        "retention.hint_missing": changed(SCHEMA, (*facts, "format"), "PROTOBUF"),
+        "retention.malformed": changed(SCHEMA, (*field, "retention"), "long"),
+        "retention.prolonged": previous,
+    }
+    route = {
+        "residency.dead_letter_abroad": changed(
+            ROUTE, (*facts, "dead_letter", "region"), "us-east-1"
+        ),
+        "residency.guard_classified": changed(ROUTE, (*table, "guard_columns"), ["email"]),
+        "residency.inherited_label": changed(ROUTE, (*table, "columns", 1, "inherited"), inherited),
+        "residency.key_exposed": changed(ROUTE, (*table, "columns", 0, "key"), True),
+        "residency.obligation_missing": ROUTE,
+        "residency.region_denied": ROUTE,
+        "residency.region_unknown": changed(ROUTE, (*facts, "sinks", 0, "region"), "mars-1"),
+        "residency.transfer_basis_expired": changed(ROUTE, ("at",), "2027-04-01T00:00:00Z"),
+        "residency.unclassified_column": changed(
+            ROUTE, (*table, "columns", 1, "classifications"), ["Unclassified"]
+        ),
+    }
+    promotion = {
+        "promotion.deny_to_allow": changed(PROMOTION, (*facts, "approvers"), []),
+        "promotion.self_approved": PROMOTION,
+        "promotion.sequence_not_newer": changed(PROMOTION, (*candidate, "sequence"), 41),
+        "promotion.unsigned": changed(PROMOTION, (*candidate, "key_id"), None),
+        "promotion.untested": changed(PROMOTION, (*candidate, "tests"), None),
+    }
+    return {
+        "access.not_permitted": ("api_access", ACCESS),
+        "residency.home_not_allowed": ("row_replicate", ROW),
+        **{code: ("schema_publish", question) for code, question in schema.items()},
+        **{code: ("route_deploy", question) for code, question in route.items()},
+        **{code: ("bundle_promote", question) for code, question in promotion.items()},
+    }
+
+
+# What breaks each rule: the entry point, and a question to it.
+VIOLATING = _violating()

@@ -18,13 +18,11 @@ import jsonschema_rs
 import pytest
 from tests.policies.support import (
     DATA,
-    FIELD,
     POLICIES,
     QUESTIONS,
     ROOT,
-    ROUTE,
     ROW,
-    SCHEMA,
+    VIOLATING,
     build,
     changed,
     evaluate,
@@ -91,56 +89,17 @@ def test_every_rule_says_what_to_do(opa: Path) -> None:
         assert said["labels"]["controls"], code
         assert sorted(custom) == ["message", "remediation", "severity"], code
         assert custom["severity"] in {"error", "warn"}, code
-        assert custom["remediation"].endswith((".", "replay.")), code
-
-
-def _violating() -> dict[str, tuple[str, dict[str, Any]]]:
-    facts: tuple[str | int, ...] = ("facts",)
-    table = (*facts, "tables", 0)
-    protobuf = changed(SCHEMA, (*facts, "format"), "PROTOBUF")
-    return {
-        "contract.owner_missing": (
-            "schema_publish",
-            changed(SCHEMA, (*facts, "metadata"), {}),
-        ),
-        "pii.untagged_field": ("schema_publish", SCHEMA),
-        "pii.waiver_unreasoned": (
-            "schema_publish",
-            changed(SCHEMA, (*facts, "fields"), [{**FIELD, "waiver": {"reason": ""}}]),
-        ),
-        "retention.hint_missing": ("schema_publish", protobuf),
-        "residency.dead_letter_abroad": (
-            "route_deploy",
-            changed(ROUTE, (*facts, "dead_letter", "region"), "us-east-1"),
-        ),
-        "residency.guard_classified": (
-            "route_deploy",
-            changed(ROUTE, (*table, "guard_columns"), ["email"]),
-        ),
-        "residency.home_not_allowed": ("row_replicate", ROW),
-        "residency.key_exposed": (
-            "route_deploy",
-            changed(ROUTE, (*table, "columns", 0, "key"), True),
-        ),
-        "residency.obligation_missing": ("route_deploy", ROUTE),
-        "residency.region_denied": ("route_deploy", ROUTE),
-        "residency.region_unknown": (
-            "route_deploy",
-            changed(ROUTE, (*facts, "sinks", 0, "region"), "mars-1"),
-        ),
-        "residency.unclassified_column": (
-            "route_deploy",
-            changed(ROUTE, (*table, "columns", 1, "classifications"), ["Unclassified"]),
-        ),
-    }
+        assert re.search(r"[.\])]$", custom["remediation"]), code
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("code", CODES)
 def test_every_rule_finds_what_it_is_for(code: str, opa: Path, bundle: Path) -> None:
-    entry, question = _violating()[code]
+    entry, question = VIOLATING[code]
 
     answer = evaluate(opa, bundle, f"data.dataspine.main.{entry}", question)
+
+    assert sorted(VIOLATING) == CODES
 
     found = [violation for violation in answer["violations"] if violation["code"] == code]
     assert found
@@ -174,18 +133,40 @@ def test_bundle_roots_and_rego_version_are_ours() -> None:
     assert manifest == {"roots": ["dataspine"], "rego_version": 1}
 
 
+@pytest.mark.integration
+def test_tests_reach_every_line(opa: Path) -> None:
+    run = _opa(opa, "test", "--bundle", "policies", "--coverage", "--threshold", "100")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_lexicon_is_whole() -> None:
     lexicon = json.loads((POLICIES / "dataspine/lexicon/data.json").read_text())
 
-    assert sorted(lexicon) == ["harmless_types", "keys", "personal", "retained_types"]
-    for head, phrases in lexicon["personal"].items():
-        assert re.fullmatch("[a-z0-9]+", head)
-        assert phrases
-        for phrase in phrases:
-            assert sorted(phrase) == ["unless", "why", "with"]
-            assert phrase["why"]
-            assert head not in phrase["unless"]
-            assert not set(phrase["with"]) & set(phrase["unless"])
+    assert sorted(lexicon) == [
+        "around",
+        "beside",
+        "classifications",
+        "compound",
+        "keys",
+        "retained_types",
+        "stems",
+        "terms",
+        "threshold",
+        "types",
+    ]
+    for word, term in lexicon["terms"].items():
+        assert re.fullmatch("[a-z0-9]+", word)
+        assert sorted(term) == ["weight", "why"]
+        assert isinstance(term["weight"], int)
+        assert term["why"]
+    for kind in ("around", "beside", "types"):
+        for word, weight in lexicon[kind].items():
+            assert re.fullmatch("[a-z0-9]+", word)
+            assert isinstance(weight, int)
+    # A stem is found with its own words.
+    for stem in re.findall(r"[a-z]+", lexicon["stems"]):
+        assert stem in lexicon["terms"], stem
 
 
 class TestMatrix:

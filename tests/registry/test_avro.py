@@ -75,14 +75,16 @@ def test_facts_name_tokens_doc_and_waiver() -> None:
         "path": "address.country2",
         "type": "string",
         "doc": "[not-pii: a country is nobody]",
-        "tokens": ["country", "2", "address"],
+        "tokens": ["country", "2", "country2"],
+        "context": ["address"],
         "classifications": ["PII"],
         "tagged": False,
         "retention": "P1Y",
-        "waiver": {"reason": "a country is nobody"},
+        "waiver": {"reason": "a country is nobody", "until": None},
         "line": 13,
     }
-    assert fields["emailAddress"]["tokens"] == ["email", "address", "order"]
+    assert fields["emailAddress"]["tokens"] == ["email", "address", "emailaddress"]
+    assert fields["emailAddress"]["context"] == ["order"]
 
 
 def test_a_column_is_as_classified_as_what_it_contains() -> None:

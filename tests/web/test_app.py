@@ -44,6 +44,15 @@ def test_schema_is_denied_validated_published_and_found(client: TestClient) -> N
     assert (found.json()["semver"], found.json()["owner"]) == ("1.0.0", "team-shop")
 
 
+def test_a_conflict_is_incompatibility_alone(client: TestClient) -> None:
+    client.post("/schemas/shop.b/versions", json={"schema": GOOD})
+    text = GOOD.replace('"size"', '"width"')
+    alone = client.post("/schemas/shop.b/versions", json={"schema": text})
+    both = client.post("/schemas/shop.b/versions", json={"schema": text, "version": "1.0.1"})
+    assert [r.status_code for r in (alone, both)] == [409, 403]
+    assert [v["code"] for v in alone.json()["violations"]] == ["contract.incompatible"]
+
+
 def test_slash_in_a_subject_is_part_of_its_name(client: TestClient) -> None:
     stored = client.post("/schemas/a%2Fb/versions", json={"schema": GOOD})
     found = client.get("/schemas/a%2Fb/versions/1")
@@ -105,7 +114,15 @@ def test_decision_is_answered_journalled_and_counted(client: TestClient) -> None
     question = {
         "point": "schema.publish",
         "at": "2020-01-01T00:00:00Z",
-        "facts": {"name": "x", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []},
+        "facts": {
+            "name": "x",
+            "format": "AVRO",
+            "metadata": {"owner": "a"},
+            "fields": [],
+            "version": {"current": None, "next": "1.0.0", "bump": "none", "claimed": None},
+            "compatibility": {"level": "BACKWARD", "compatible": True, "messages": []},
+            "previous": None,
+        },
     }
     answer = client.post("/v1/decisions/schema.publish", json=question).json()
     shown = client.get(f"/v1/decisions/{answer['decision_id']}").json()

@@ -54,7 +54,7 @@ def content_of(workspace: Workspace, *, opa: Path | None = None) -> Content:
     }
     inputs = Inputs(
         custom=custom,
-        config={"rules": dict(workspace.settings.rules)},
+        config={"rules": dict(workspace.settings.rules), **workspace.settings.sections},
         matrix=matrix,
         exceptions=exceptions,
         version=version("data-spine"),

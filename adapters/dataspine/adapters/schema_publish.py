@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataspine.adapters.session import Session
@@ -69,15 +69,17 @@ class Outcome:
 
 def question(session: Session, proposal: Proposal) -> DecisionInput:
     """Translate a proposal into the point's facts."""
-    return _question(session, proposal, _parsed(session, proposal))
+    parsed, comparison, current = _compared(session, proposal, Timing())
+    return _question(session, proposal, parsed, comparison, current)
 
 
 def validate(session: Session, proposal: Proposal) -> Outcome:
     """Say what publishing would answer; change nothing but the journal."""
     timing = Timing()
     parsed, comparison, current = _compared(session, proposal, timing)
+    asked = _question(session, proposal, parsed, comparison, current)
     with timing.part("decide"):
-        decision = session.decide(_question(session, proposal, parsed))
+        decision = session.decide(asked)
     with timing.part("store"), session.database.begin() as connection:
         session.journal.record(
             connection, decision, name=proposal.subject, actor=session.actor, acted=False
@@ -87,7 +89,7 @@ def validate(session: Session, proposal: Proposal) -> Outcome:
         decision,
         comparison,
         current.semver if current else None,
-        next_version(current.semver if current else None, comparison.bump),
+        asked.facts["version"]["next"],
         None,
         created=False,
         timing=timing,
@@ -111,7 +113,6 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     timing = Timing()
     parsed, comparison, current = _compared(session, proposal, timing)
     semver = current.semver if current else None
-    proposed = next_version(semver, comparison.bump)
     known = session.registry.find(
         proposal.subject, parsed, references=proposal.references, metadata=proposal.metadata
     )
@@ -119,10 +120,8 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         return Outcome(
             proposal.subject, None, comparison, semver, known.semver, known, False, timing
         )
-    if current is not None and comparison.bump == "none":
-        # The same text with other metadata or references is a version of its own.
-        proposed = next_version(semver, "patch")
-    asked = _question(session, proposal, parsed)
+    asked = _question(session, proposal, parsed, comparison, current)
+    proposed = asked.facts["version"]["next"]
     with timing.part("decide"):
         decision = session.decide(asked)
     with timing.part("store"), session.database.begin() as connection:
@@ -201,10 +200,23 @@ def _compared(
                 code="registry.type_changed",
             )
         old = _parse(session, current.type, current.text, current.references) if current else None
-        return parsed, compare(old, parsed), current
+        comparison = compare(old, parsed)
+        if current is not None and comparison.bump == "none":
+            known = session.registry.find(
+                proposal.subject, parsed, references=proposal.references, metadata=proposal.metadata
+            )
+            # The same text with other metadata or references is a version of its own.
+            comparison = comparison if known else replace(comparison, bump="patch")
+        return parsed, comparison, current
 
 
-def _question(session: Session, proposal: Proposal, parsed: ParsedSchema) -> DecisionInput:
+def _question(
+    session: Session,
+    proposal: Proposal,
+    parsed: ParsedSchema,
+    comparison: Comparison,
+    current: Version | None,
+) -> DecisionInput:
     metadata = dict(proposal.metadata)
     owner = session.workspace.owner_of(proposal.subject)
     if "owner" not in metadata and owner is not None:
@@ -214,5 +226,29 @@ def _question(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Dec
         "format": parsed.type,
         "metadata": metadata,
         "fields": [f.facts() for f in parsed.fields],
+        "version": {
+            "current": current.semver if current else None,
+            "next": next_version(current.semver if current else None, comparison.bump),
+            "bump": comparison.bump,
+            "claimed": proposal.claimed,
+        },
+        "compatibility": {
+            "level": comparison.level,
+            "compatible": comparison.compatible,
+            "messages": list(comparison.messages),
+        },
+        "previous": _previous(current, parsed) if current else None,
     }
     return DecisionInput(POINT, session.clock(), facts)
+
+
+def _previous(current: Version, parsed: ParsedSchema) -> dict[str, Any]:
+    """Return what the latest version said of the fields about which something else is said now."""
+    now = {f.path: (list(f.classifications), f.retention) for f in parsed.fields}
+    fields = [
+        {key: f[key] for key in ("path", "classifications", "retention")}
+        for f in current.fields
+        if now.get(f["path"], (f["classifications"], f["retention"]))
+        != (f["classifications"], f["retention"])
+    ]
+    return {"version": current.semver, "fields": fields}

@@ -18,6 +18,8 @@ SETTINGS = "spine.yaml"
 MATRIX = "schema/data-residency-matrix.yaml"
 EXCEPTIONS = "policies/exceptions.yaml"
 CUSTOM = "policies/dataspine/custom"
+# Sections of the settings that rules read, as they are written.
+SECTIONS = ("access", "metadata", "retention", "subjects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Settings:
     mode: str
     trust: tuple[TrustEntry, ...] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
     compatibility: str = "BACKWARD"
     opa: str | None = None
@@ -68,6 +71,7 @@ class Settings:
                 for t in value.get("trust") or ()
             ),
             rules=dict(value.get("rules") or {}),
+            sections={name: value[name] for name in SECTIONS if name in value},
             owners=dict(value.get("owners") or {}),
             compatibility=(value.get("registry") or {}).get("compatibility", "BACKWARD"),
             opa=decisions.get("opa"),

@@ -24,3 +24,24 @@ route_deploy := decision.answer if {
 row_replicate := decision.answer if {
 	input.point == "row.replicate"
 } else := decision.refusal("row.replicate")
+
+# METADATA
+# title: May these dead letters be replayed?
+# entrypoint: true
+dead_letter_replay := decision.answer if {
+	input.point == "dead_letter.replay"
+} else := decision.refusal("dead_letter.replay")
+
+# METADATA
+# title: May this bundle enter this channel?
+# entrypoint: true
+bundle_promote := decision.answer if {
+	input.point == "bundle.promote"
+} else := decision.refusal("bundle.promote")
+
+# METADATA
+# title: May this principal do this?
+# entrypoint: true
+api_access := decision.answer if {
+	input.point == "api.access"
+} else := decision.refusal("api.access")

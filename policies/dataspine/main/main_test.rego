@@ -81,6 +81,30 @@ test_data_that_is_not_whole_is_refused[note] if {
 		"severity": [{"rules": {"pii": "high"}}, [], fixture.matrix],
 		"config key": [{"rules": {}, "rule": {}}, [], fixture.matrix],
 		"config type": [{"rules": []}, [], fixture.matrix],
+		"config none": [null, [], fixture.matrix],
+		"no rules": [{}, [], fixture.matrix],
+		"retention of no duration": [_with("retention", {"maximum": {"PII": "2 years"}}), [], fixture.matrix],
+		"retention key": [_with("retention", {"maximum": {}, "minimum": {}}), [], fixture.matrix],
+		"retention type": [_with("retention", {"maximum": "P1Y"}), [], fixture.matrix],
+		"subject pattern": [_with("subjects", {"pattern": "["}), [], fixture.matrix],
+		"subjects key": [_with("subjects", {}), [], fixture.matrix],
+		"metadata type": [_with("metadata", {"required": {}}), [], fixture.matrix],
+		"metadata blank": [_with("metadata", {"required": [" "]}), [], fixture.matrix],
+		"metadata null": [_with("metadata", null), [], fixture.matrix],
+		"grants type": [_with("access", {"grants": {}}), [], fixture.matrix],
+		"grant to nobody": [_with("access", {"grants": [{"permissions": ["*"]}]}), [], fixture.matrix],
+		"grant to two": [
+			_with("access", {"grants": [{"permissions": ["*"], "principal": "a", "role": "b"}]}),
+			[],
+			fixture.matrix,
+		],
+		"grant of nothing": [_with("access", {"grants": [{"permissions": "*", "principal": "a"}]}), [], fixture.matrix],
+		"grant on nothing": [
+			_with("access", {"grants": [{"permissions": ["*"], "principal": "a", "resources": 7}]}),
+			[],
+			fixture.matrix,
+		],
+		"role of no list": [_with("access", {"roles": {"a": "b"}, "grants": []}), [], fixture.matrix],
 		"exceptions type": [fixture.config, {}, fixture.matrix],
 		"exception without reason": [
 			fixture.config,
@@ -101,6 +125,74 @@ test_data_that_is_not_whole_is_refused[note] if {
 		with data.dataspine.matrix as case[2]
 	not answer.allow
 	[violation.code | some violation in answer.violations] == ["engine.invalid_data"]
+}
+
+test_whole_sections_are_accepted if {
+	sections := {
+		"rules": {},
+		"retention": {"maximum": {"PII": "P2Y"}},
+		"subjects": {"pattern": `shop\..+`},
+		"metadata": {"required": ["owner"]},
+		"access": {
+			"roles": {"engineer": ["ada"]},
+			"grants": [{"role": "engineer", "permissions": ["publish"], "resources": "shop.**"}],
+		},
+	}
+	_schema(fixture.schema([fixture.field]), sections, []).allow
+}
+
+test_no_input_is_refused_by_an_unbundled_policy if {
+	answer := main.schema_publish with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+		with data.system.bundles as {}
+	answer.policy == {"revision": "unbundled", "sequence": 0}
+	not answer.allow
+}
+
+test_home_column_may_stand_in_a_row if {
+	question := fixture.row({"country": "DE"})
+	_row(fixture.changed(question, "/facts/guard_columns", [])).allow
+	not _row(fixture.changed(fixture.changed(question, "/facts/guard_columns", []), "/row/country", "BR")).allow
+}
+
+test_constant_home_needs_no_row if {
+	_row(fixture.changed(fixture.row({}), "/facts/home", {"constant": "EU"})).allow
+	not _row(fixture.changed(fixture.row({}), "/facts/home", {"constant": "BR"})).allow
+}
+
+test_waivers_date_the_answer if {
+	field := object.union(fixture.field, {"waiver": {"reason": "x", "until": "2026-12-01"}})
+	_schema(fixture.schema([field]), fixture.config, []).valid_until == "2026-12-01T00:00:00Z"
+}
+
+test_other_points_answer if {
+	replay := main.dead_letter_replay with input as fixture.replay
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+	replay.allow
+	replay.valid_until == "2027-03-31T00:00:00Z"
+	promotion := main.bundle_promote with input as fixture.promotion
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+	promotion.allow
+	access := main.api_access with input as fixture.access
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+	[violation.code | some violation in access.violations] == ["access.not_permitted"]
+}
+
+test_other_points_refuse_what_is_no_question[note] if {
+	some note, answer in {"replay": main.dead_letter_replay, "promotion": main.bundle_promote, "access": main.api_access}
+		with input as {}
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+	not answer.allow
+	[violation.code | some violation in answer.violations] == ["engine.invalid_input"]
 }
 
 test_malformed_custom_rules_deny[note] if {
@@ -155,6 +247,8 @@ test_filter_of_no_question_is_never_true[note] if {
 		with data.dataspine.exceptions as []
 		with data.dataspine.matrix as fixture.matrix
 }
+
+_with(key, section) := {"rules": {}, key: section}
 
 _violation(code) := {
 	"code": code,

@@ -7,16 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Annotations", "Field", "classifications_of", "read_annotations", "words"]
+__all__ = ["Annotations", "Field", "Waiver", "classifications_of", "read_annotations", "words"]
 
 CLASSIFICATIONS = ("PII", "PCI", "Restricted", "Internal", "Public")
 
 _SPELLING = {name.lower(): name for name in CLASSIFICATIONS}
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_WORD = re.compile(r"IPv[46]|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _BRACKETS = re.compile(r"\[([A-Za-z ,]{1,80})\]")
 _WAIVER = re.compile(r"\[\s*not-pii\s*:([^\]]{0,500})\]", re.IGNORECASE)
+_UNTIL = re.compile(r"(.*?)[;,]?\s*\buntil\s+(\S+)\s*", re.IGNORECASE | re.DOTALL)
 _RETAIN = re.compile(r"\bretain\s*=\s*([A-Za-z0-9]{1,40})")
 _SHORT = re.compile(r"([0-9]{1,6})(h|d|w|mo|m|y)", re.IGNORECASE)
+
+
+# How many words of a name may have been written as one, as in `firstname` or `dateofbirth`.
+_JOINED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A claim that a field is not personal: why, and until when, as it is written."""
+
+    reason: str
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +38,7 @@ class Annotations:
 
     classifications: tuple[str, ...] = ()
     retention: str | None = None
-    waiver: str | None = None
+    waiver: Waiver | None = None
 
     def joined(self, other: Annotations) -> Annotations:
         """Return both; where only one can hold, this one's."""
@@ -44,20 +57,23 @@ class Annotations:
 class Field:
     """One field of a schema.
 
-    ``path`` is written ``a.b`` for a record's field, ``a[]`` for an array's items and ``a{}`` for a
-    map's values. ``classifications`` is never empty: a field that nothing classifies is
-    ``("Public",)`` and not ``tagged``. A field of a classified record has that record's
-    classifications and retention too. ``line`` is None when the field stands in another file.
+    ``tokens`` are the words of its name, and neighbours written as one; ``context`` the words of
+    the records and fields around it. ``path`` is written ``a.b`` for a record's field, ``a[]`` for
+    an array's items and ``a{}`` for a map's values. ``classifications`` is never empty: a field
+    that nothing classifies is ``("Public",)`` and not ``tagged``. A field of a classified record
+    has that record's classifications and retention too. ``line`` is None when the field stands in
+    another file.
     """
 
     path: str
     type: str
     doc: str
     tokens: tuple[str, ...]
+    context: tuple[str, ...]
     classifications: tuple[str, ...]
     tagged: bool
     retention: str | None
-    waiver: str | None
+    waiver: Waiver | None
     line: int | None
 
     @classmethod
@@ -79,7 +95,8 @@ class Field:
             path,
             kind,
             doc,
-            _distinct((*words(name), *words(context))),
+            _joined(words(name)),
+            _distinct((*words(context), *words(_above(path)))),
             all_of_it.classifications or ("Public",),
             bool(own.classifications),
             all_of_it.retention,
@@ -94,14 +111,14 @@ class Field:
             "type": self.type,
             "doc": self.doc,
             "tokens": list(self.tokens),
+            "context": list(self.context),
             "classifications": list(self.classifications),
             "tagged": self.tagged,
             "retention": self.retention,
+            "line": self.line,
         }
         if self.waiver is not None:
-            facts["waiver"] = {"reason": self.waiver}
-        if self.line is not None:
-            facts["line"] = self.line
+            facts["waiver"] = {"reason": self.waiver.reason, "until": self.waiver.until}
         return facts
 
 
@@ -112,7 +129,7 @@ def read_annotations(
 
     The words of the five classifications get their own spelling; other tags are kept as written.
     ``90d`` becomes ``P90D``; a retention that is no duration is kept as written, for a policy to
-    judge.
+    judge. A waiver reads ``[not-pii: why]`` or ``[not-pii: why; until 2027-06-30]``.
     """
     found = [_SPELLING.get(tag.strip().lower(), tag.strip()) for tag in tags if tag.strip()]
     waiver = None
@@ -124,7 +141,7 @@ def read_annotations(
         if retention is None and (match_retain := _RETAIN.search(text)):
             retention = match_retain[1]
         if waiver is None and (match_waiver := _WAIVER.search(text)):
-            waiver = match_waiver[1].strip()
+            waiver = _waiver(match_waiver[1])
     return Annotations(_distinct(found), _duration(retention), waiver)
 
 
@@ -143,6 +160,22 @@ def classifications_of(fields: Sequence[Mapping[str, Any]], column: str) -> tupl
     found = [f for f in fields if f["path"] == column or f["path"].startswith(inside)]
     named = _distinct(name for f in found for name in f["classifications"])
     return tuple(name for name in named if name != "Public") or named
+
+
+def _joined(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words, then each two and three neighbours as one: people write both."""
+    starts = range(len(parts))
+    joined = ("".join(parts[i : i + n]) for n in range(2, _JOINED + 1) for i in starts[: 1 - n])
+    return _distinct((*parts, *joined))
+
+
+def _above(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def _waiver(text: str) -> Waiver:
+    dated = _UNTIL.fullmatch(text)
+    return Waiver(dated[1].strip(), dated[2]) if dated else Waiver(text.strip())
 
 
 def _duration(text: str | None) -> str | None:

@@ -12,6 +12,7 @@ from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
+from dataspine.decisions.decision import Decision
 from dataspine.web.guard import segment
 from dataspine.web.problem import MEDIA_TYPE
 
@@ -92,9 +93,15 @@ def _answer(outcome: Outcome, status: int) -> JSONResponse:
     body = {
         "type": "urn:data-spine:error:schema.denied",
         "title": "Denied by policy",
-        "status": 503 if unanswered else 403,
+        "status": 503 if unanswered else _status(decision),
         "detail": f"{outcome.subject}: {codes}",
         **error.document(),
         **outcome.document(),
     }
     return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
+
+
+def _status(decision: Decision) -> int:
+    """Return 409 when nothing but compatibility denies, as stock clients expect, else 403."""
+    errors = {v.code for v in decision.violations if v.severity != "warn"}
+    return 409 if errors == {"contract.incompatible"} else 403

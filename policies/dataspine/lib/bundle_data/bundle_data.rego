@@ -6,6 +6,8 @@
 #   decision asks it and a JSON Schema is compiled each time.
 package dataspine.lib.bundle_data
 
+import data.dataspine.lib.settings
+
 # METADATA
 # description: Whether everything is there and whole.
 is_whole if {
@@ -16,7 +18,7 @@ is_whole if {
 
 # METADATA
 # description: What is not whole, for the message of the refusal.
-faults contains "config needs `rules` alone, each of them error, warn or ignore" if not _is_config
+faults contains "config needs `rules`, each of them error, warn or ignore, and only whole sections" if not _is_config
 
 faults contains "exceptions need a list, each with rule, applies-to, reason, approved-by, effective-until" if {
 	not _is_exceptions
@@ -34,10 +36,12 @@ faults contains sprintf("matrix: %s belongs to more than one geography", [place]
 }
 
 _is_config if {
-	object.keys(data.dataspine.config) == {"rules"}
 	is_object(data.dataspine.config.rules)
 	every severity in data.dataspine.config.rules {
 		severity in {"error", "warn", "ignore"}
+	}
+	every key, section in object.remove(data.dataspine.config, ["rules"]) {
+		settings.is_whole(key, section)
 	}
 }
 

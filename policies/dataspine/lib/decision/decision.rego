@@ -8,6 +8,7 @@ import data.dataspine.lib.bundle_data
 import data.dataspine.lib.config
 import data.dataspine.lib.exceptions
 import data.dataspine.lib.transfers
+import data.dataspine.lib.waivers
 
 # METADATA
 # description: |
@@ -174,10 +175,12 @@ default _valid_until := null
 _valid_until := time.format(min(_later)) if count(_later) > 0
 
 _later contains moment if {
-	some moment in (exceptions.boundaries | _transfer_boundaries)
+	some moment in ((exceptions.boundaries | _transfer_boundaries) | waivers.boundaries)
 	moment > time.parse_rfc3339_ns(input.at)
 }
 
 default _transfer_boundaries := set()
 
-_transfer_boundaries := transfers.boundaries if input.point in {"route.deploy", "row.replicate"}
+_transfer_boundaries := transfers.boundaries if {
+	input.point in {"dead_letter.replay", "route.deploy", "row.replicate"}
+}

@@ -2,7 +2,7 @@
 # title: A field that looks personal carries a classification
 # description: |
 #   Personal data without a classification cannot be routed, masked or erased. Whether a field looks personal is
-#   read from the words of its name and of the record around it, with the bundle's lexicon.
+#   weighed from the words of its name, the words around it and its type, with the bundle's lexicon.
 # labels:
 #   controls: [GDPR-30, SOC2-CC6.1]
 # custom:
@@ -14,16 +14,16 @@ package dataspine.rules.pii.untagged_field
 import data.dataspine.lib.result
 
 # METADATA
-# description: One violation per field that looks personal, is untagged and is not waived.
+# description: One violation per field that looks personal, is not classified and is not waived.
 deny contains violation if {
 	input.point == "schema.publish"
-	some i in _suspects
-	field := input.facts.fields[i]
-	not field.tagged == true
-	not field.type in data.dataspine.lexicon.harmless_types
-	because := _suspicions(field.tokens)
-	count(because) > 0
+	some i, field in input.facts.fields
+	some word in _words(field)
+	data.dataspine.lexicon.terms[word]
+	not _is_classified(field)
 	not _is_waived(field)
+	because := _suspicions(field)
+	count(because) > 0
 
 	violation := result.violation(rego.metadata.chain(), {
 		"path": sprintf("/facts/fields/%d", [i]),
@@ -33,37 +33,49 @@ deny contains violation if {
 	})
 }
 
-# Few fields have the head of a phrase in their name; only those are looked at closely.
-_suspects contains i if {
-	some i, field in input.facts.fields
-	some token in field.tokens
-	data.dataspine.lexicon.personal[token]
+_is_classified(field) if field.tagged == true
+
+# What its record is, a field without a tag of its own is too.
+_is_classified(field) if {
+	some classification in field.classifications
+	classification != "Public"
 }
 
 _is_waived(field) if trim_space(field.waiver.reason) != ""
 
-# A phrase is found by its head, unless another of its words is missing or a word that makes it harmless is there.
-# What is malformed in the lexicon makes nothing harmless.
-_suspicions(tokens) := {_why(phrase) |
-	some token in tokens
-	some phrase in _phrases(data.dataspine.lexicon.personal[token])
-	not _is_harmless(phrase, tokens)
+# A name without separators may be a compound whose first or last part says it.
+_words(field) := array.concat(field.tokens, regex.find_n(data.dataspine.lexicon.stems, field.tokens[0], 1)) if {
+	count(field.tokens) == 1
+	count(field.tokens[0]) >= data.dataspine.lexicon.compound
+} else := field.tokens
+
+# Each word that weighs enough, with what speaks for and against it around.
+_suspicions(field) := {_because(word, term, field) |
+	around := _around(field)
+	some word in _words(field)
+	term := data.dataspine.lexicon.terms[word]
+	(term.weight + around) + _beside(word, field) >= data.dataspine.lexicon.threshold
 }
 
-_is_harmless(phrase, tokens) if {
-	some word in phrase.with
-	not word in tokens
-}
+# What the type and the record say is the same for every word of a name.
+_around(field) := object.get(data.dataspine.lexicon.types, field.type, 0) + sum([weight |
+	some word in field.context
+	weight := data.dataspine.lexicon.around[word]
+])
 
-_is_harmless(phrase, tokens) if {
-	some word in phrase.unless
-	word in tokens
-}
+# The other words of the name; those that are written into a term, as in `zipcode`, are no others.
+_beside(term, field) := sum([weight |
+	some word in field.tokens
+	weight := data.dataspine.lexicon.beside[word]
+	not contains(term, word)
+])
 
-_phrases(found) := found if {
-	is_array(found)
-} else := [{}]
+_because(word, term, field) := term.why if {
+	term.weight >= data.dataspine.lexicon.threshold
+} else := sprintf("%s, as %s suggests", [term.why, concat(" and ", sort(_hints(word, field)))])
 
-_why(phrase) := phrase.why if {
-	is_string(phrase.why)
-} else := "a word of the lexicon"
+_hints(term, field) := {word |
+	some word in field.tokens
+	data.dataspine.lexicon.beside[word] > 0
+	not contains(term, word)
+} | {word | some word in field.context; data.dataspine.lexicon.around[word] > 0}

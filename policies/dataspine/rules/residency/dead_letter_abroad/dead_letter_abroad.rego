@@ -14,7 +14,7 @@ import data.dataspine.lib.result
 # METADATA
 # description: One violation per source in another region than the dead letter.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some source in input.facts.sources
 	not input.facts.dead_letter.region == source.region
 

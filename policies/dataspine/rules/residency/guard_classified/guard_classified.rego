@@ -16,7 +16,7 @@ import data.dataspine.lib.result
 # METADATA
 # description: One violation per guard column that is classified, or unknown.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some t, table in input.facts.tables
 	some guard in _guards(table)
 	classifications := _classifications(table, guard)

@@ -17,7 +17,7 @@ import data.dataspine.lib.transfers
 # METADATA
 # description: One violation per sink, key column and classification that may not stand in a key.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some s, sink in input.facts.sinks
 	some table in input.facts.tables
 	some column in table.columns

@@ -17,7 +17,7 @@ import data.dataspine.lib.transfers
 # METADATA
 # description: One violation per sink, table, column, listed home and obligation that is not fulfilled.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some s, sink in input.facts.sinks
 	some table in input.facts.tables
 	some home in table.homes # "allowed" lists none: homes whose obligations are not met park
@@ -40,7 +40,7 @@ deny contains violation if {
 # METADATA
 # description: The masks that the allow rests on, for every home whose rows the route may send.
 obligations contains obligation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some s, sink in input.facts.sinks
 	some table in input.facts.tables
 	some home in transfers.clear_homes(table.name, table.columns, table.homes, sink, input.at)

@@ -10,7 +10,6 @@ test_allowed_homes_deny_nothing if _deny(fixture.changed(fixture.route, "/facts/
 test_denied_transfer_is_named[note] if {
 	some note, case in {
 		"no entry": {"home": "BR", "at": fixture.at},
-		"basis ended": {"home": "EU", "at": "2027-03-31T00:00:00Z"},
 		"unknown home": {"home": "??", "at": fixture.at},
 	}
 	route := object.union(

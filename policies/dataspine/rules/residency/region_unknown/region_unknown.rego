@@ -15,7 +15,7 @@ import data.dataspine.lib.transfers
 # METADATA
 # description: One violation per source, sink or dead letter in an unknown region.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some place in _places
 	transfers.geography(place.region) == "unknown"
 

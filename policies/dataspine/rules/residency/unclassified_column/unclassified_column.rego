@@ -14,7 +14,7 @@ import data.dataspine.lib.result
 # METADATA
 # description: One violation per column that was sent as Unclassified.
 deny contains violation if {
-	input.point == "route.deploy"
+	input.point in {"dead_letter.replay", "route.deploy"}
 	some t, table in input.facts.tables
 	some c, column in table.columns
 	"Unclassified" in column.classifications
