@@ -49,8 +49,10 @@ class Labelled:
 def read(part: str) -> list[Labelled]:
     """Return the fields of a half: ``tuning`` or ``frozen``."""
     with (FOLDER / f"{part}.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return [Labelled(**{**row, "personal": row["personal"] == "true"}) for row in rows]
+        return [
+            Labelled(personal=row.pop("personal") == "true", **row)
+            for row in csv.DictReader(file, delimiter="\t")
+        ]
 
 
 def suspected(opa: Path, bundle: Path, fields: list[Labelled]) -> list[str | None]:

@@ -147,7 +147,7 @@ def test_no_change_to_a_denied_question_allows(entry: str, opa: Path, bundle: Pa
 def test_no_change_to_a_violation_goes_unnoticed(code: str, opa: Path, bundle: Path) -> None:
     entry, question = VIOLATING[code]
     # Whatever is no retyped, missing or null fact is another question, and not hunted here.
-    changes = (..., None, 7, [], {}, ["x"], {"x": "x"})
+    changes: tuple[Any, ...] = (..., None, 7, [], {}, ["x"], {"x": "x"})
     mutants = [(at, to, changed(question, at, to)) for at in places(question) for to in changes]
     query = (
         f"[{{v.code | some v in answer.violations}} | some question in input; "
@@ -171,12 +171,15 @@ def test_no_change_to_the_data_allows(entry: str, opa: Path, bundle: Path) -> No
     mutants = [(at, _shown(to), changed(DATA, at, to)) for at in places(DATA) for to in CHANGES]
     # A missing document cannot be expressed by `with`; the next test builds such bundles.
     mutants = [(at, to, data) for at, to, data in mutants if set(data) == set(DATA)]
+    # What `with` puts in place must be a variable: OPA takes a reference in a query for undefined.
     query = (
-        f"[answer.allow | some data_ in input.data; "
-        f"answer := data.dataspine.main.{entry} with input as input.question "
-        f"with data.dataspine.config as data_.config "
-        f"with data.dataspine.exceptions as data_.exceptions "
-        f"with data.dataspine.matrix as data_.matrix]"
+        f"[[answer.allow, codes] | question := input.question; some other in input.data; "
+        f"config := other.config; exceptions := other.exceptions; matrix := other.matrix; "
+        f"answer := data.dataspine.main.{entry} with input as question "
+        f"with data.dataspine.config as config "
+        f"with data.dataspine.exceptions as exceptions "
+        f"with data.dataspine.matrix as matrix; "
+        f"codes := {{v.code | some v in answer.violations}}]"
     )
 
     answers = evaluate(
@@ -187,7 +190,14 @@ def test_no_change_to_the_data_allows(entry: str, opa: Path, bundle: Path) -> No
     )
 
     assert len(answers) == len(mutants) + 1
-    opened = {(at, to) for (at, to, _), allow in zip(mutants, answers[1:], strict=True) if allow}
+    # The unchanged question was judged by rules, not refused.
+    assert answers[0][0] is False
+    assert not [code for code in answers[0][1] if code.startswith("engine.")]
+    opened = {
+        (at, to)
+        for (at, to, _), allow in zip(mutants, [a for a, _ in answers[1:]], strict=True)
+        if allow
+    }
     assert opened == set()
 
 

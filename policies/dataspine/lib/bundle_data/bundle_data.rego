@@ -20,6 +20,11 @@ is_whole if {
 # description: What is not whole, for the message of the refusal.
 faults contains "config needs `rules`, each of them error, warn or ignore, and only whole sections" if not _is_config
 
+faults contains sprintf("config: `%s` is not whole, or nothing that rules read", [key]) if {
+	some key, section in object.remove(data.dataspine.config, ["rules"])
+	not settings.is_whole(key, section)
+}
+
 faults contains "exceptions need a list, each with rule, applies-to, reason, approved-by, effective-until" if {
 	not _is_exceptions
 }
