@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.policies.support import AT, evaluate
+from tests.policies.support import SCHEMA, evaluate
 
 from dataspine.registry.field import Annotations, Field
 
@@ -47,7 +48,7 @@ class Labelled:
 
 
 def read(part: str) -> list[Labelled]:
-    """Return the fields of a half: ``tuning`` or ``frozen``."""
+    """Return the fields of a part: ``tuning``, ``frozen`` or ``later``."""
     with (FOLDER / f"{part}.tsv").open(encoding="utf-8", newline="") as file:
         return [
             Labelled(personal=row.pop("personal") == "true", **row)
@@ -70,6 +71,8 @@ def suspected(opa: Path, bundle: Path, fields: list[Labelled]) -> list[str | Non
         f'v.code == "{CODE}"}}]'
     )
     answers = evaluate(opa, bundle, query, questions)
+    if len(answers) != len(questions):
+        raise ValueError("a question was not answered")
     found: list[str | None] = [None] * len(fields)
     for group, answer in zip(groups, answers, strict=True):
         for place, number in enumerate(group):
@@ -77,11 +80,27 @@ def suspected(opa: Path, bundle: Path, fields: list[Labelled]) -> list[str | Non
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How often a suspicion was right, and how many personal fields were suspected."""
+
+    precision: float
+    recall: float
+    fields: int
+
+    @classmethod
+    def of(cls, fields: Sequence[Labelled], found: Sequence[bool]) -> Score:
+        """Compare labels with what was found."""
+        right = sum(f.personal and was for f, was in zip(fields, found, strict=True))
+        personal = sum(f.personal for f in fields)
+        return cls(right / max(1, sum(found)), right / max(1, personal), len(fields))
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both."""
+        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-9)
+
+
 def _question(fields: list[Labelled]) -> dict[str, Any]:
-    facts = {
-        "name": "labelled",
-        "format": "AVRO",
-        "metadata": {"owner": "team"},
-        "fields": [field.facts() for field in fields],
-    }
-    return {"point": "schema.publish", "at": AT, "facts": facts}
+    facts = {**SCHEMA["facts"], "fields": [field.facts() for field in fields]}
+    return {**SCHEMA, "facts": facts}
