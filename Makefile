@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+CONFTEST := 0.71.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
 STATIC := web/dataspine/web/static/lineage
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 # OPA lives in the user's cache; tests and linters find it there as `spine` itself does.
 export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
 
-.PHONY: help setup demo test test-unit test-faults lint policy check bench bundle docs static wheel lock clean
+.PHONY: help setup demo test test-unit test-faults lint policy mutants check bench bundle docs \
+  conftest static wheel lock clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +33,16 @@ setup: .venv/.ready $(CACHE)/bin/opa  ## Create .venv with locked dependencies a
 
 $(CACHE)/bin/opa: | .venv/.ready
 	$(BIN)/spine opa install
+
+conftest: $(CACHE)/bin/conftest  ## Build the pinned conftest into the user's cache (3 minutes)
+
+# Go checks the source against its checksum database; one rename puts the whole program in place.
+$(CACHE)/bin/conftest:
+	@echo "Building conftest $(CONFTEST) (3 minutes the first time) ..."
+	@mkdir -p $(@D) && folder=$$(mktemp -d $(@D)/.conftest-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	  GOBIN=$$folder GOFLAGS= CGO_ENABLED=0 \
+	  go install github.com/open-policy-agent/conftest@v$(CONFTEST) && mv "$$folder/conftest" $@
+	@$@ --version
 
 demo: setup  ## Run the whole story, end to end, in under a minute
 	@$(BIN)/spine demo $(ARGS)

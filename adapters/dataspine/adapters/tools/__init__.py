@@ -1,0 +1,1 @@
+"""Programs that check policies, run as child processes: OPA, conftest, regal."""
