@@ -61,15 +61,15 @@ lint: setup  ## Check format, lint rules, types, layers, copies
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/spine policy docs policies | diff docs/reference/rules.md -
+	$(BIN)/spine policy docs policies --check
 	diff schema/data-residency-matrix.yaml engine/dataspine/cli/templates/schema/data-residency-matrix.yaml
 	diff -r web/data-spine-lineage $(STATIC)
 
 policy: setup  ## Format, check, lint and test the Rego
-	opa fmt --fail --list policies
-	opa check --strict policies
-	opa test -b policies
-	@if command -v regal >/dev/null; then regal lint policies; else echo "regal is not on PATH: skipped"; fi
+	$(BIN)/spine policy check policies $(ARGS)
+
+mutants: setup  ## Change each line of the Rego and see whether a test notices
+	$(BIN)/spine policy check policies --mutants $(ARGS)
 
 check: lint policy test  ## Run what CI runs, but for the fault tests
 
@@ -79,8 +79,8 @@ bench: setup bundle  ## Measure against the targets: JSON and a table
 bundle: .venv/.ready  ## Pack the product's rules into the package
 	@$(BIN)/python -m dataspine.bundles._pack
 
-docs: setup  ## Generate the reference of rules from their METADATA
-	$(BIN)/spine policy docs policies > docs/reference/rules.md
+docs: setup  ## Generate the reference of rules from their METADATA and tests
+	$(BIN)/spine policy docs policies
 
 static:  ## Copy the web sources into the package
 	@mkdir -p $(STATIC) && cp -R web/data-spine-lineage/. $(STATIC)/

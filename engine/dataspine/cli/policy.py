@@ -2,34 +2,207 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
 
-from dataspine.adapters.rules_reference import rules_reference
-from dataspine.cli.context import Json, options
+from dataspine.adapters.finding import Finding
+from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
+from dataspine.adapters.policy_mutants import Mutant, mutants, survivors, try_mutants
+from dataspine.adapters.rule_library import Library, custom_library, product_library
+from dataspine.adapters.rules_reference import differing, rules_pages, write_pages
+from dataspine.adapters.tools.opa import Opa
+from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.cli.report import Format, FormatOption, prepare, print_report
+from dataspine.core.errors import NotFoundError
 from dataspine.decisions.program import find_opa
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Look at the rules.")
+app = typer.Typer(no_args_is_help=True, help="Check rules, test them, document them.")
+
+Policies = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FOLDER]",
+        help="A `policies/` folder of the product; the workspace's own rules if left out.",
+    ),
+]
 
 
 @app.callback()
 def policy() -> None:
-    """Look at the rules."""
+    """Check rules, test them, document them."""
 
 
-@app.command(epilog="Example: spine policy docs policies")
-def docs(
-    policies: Annotated[Path, typer.Argument(help="The folder of rules.")] = Path("policies"),
+@app.command(epilog="Example: spine policy check")
+def check(
+    folder: Policies = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Only what takes a few seconds.")] = False,
+    mutate: Annotated[
+        bool, typer.Option("--mutants", help="Also change each line and see if a test notices.")
+    ] = False,
+    form: FormatOption = Format.TEXT,
+    workspace: WorkspaceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print the reference of rules as Markdown, from their METADATA."""
-    chosen = options(as_json, None)
-    page = rules_reference(find_opa(chosen.opa).path, policies)
-    chosen.output.document({"markdown": page})
-    if not as_json:
-        sys.stdout.write(page)
+    """Check everything that must hold for rules before they may enter a bundle."""
+    chosen = options(as_json, workspace)
+    _checked(chosen, folder, FAST if fast else ALL, form, mutate=mutate)
+
+
+@app.command(epilog="Example: spine policy lint")
+def lint(
+    folder: Policies = None,
+    form: FormatOption = Format.TEXT,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check how rules are written: format, compiler, schemas, regal, METADATA."""
+    chosen = options(as_json, workspace)
+    _checked(chosen, folder, LINT, form)
+
+
+@app.command("test", epilog="Example: spine policy test")
+def run_tests(
+    folder: Policies = None,
+    form: FormatOption = Format.TEXT,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Run the rules' tests: every line reached, every rule denies, every entry point refuses."""
+    chosen = options(as_json, workspace)
+    _checked(chosen, folder, TESTS, form)
+
+
+@app.command(epilog="Example: spine policy docs policies --to docs/reference")
+def docs(
+    folder: Policies = None,
+    to: Annotated[Path, typer.Option("--to", help="The folder of the pages.")] = Path(
+        "docs/reference"
+    ),
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Only compare, and fail on a difference.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write the reference: a page for each rule, their index, and the matrix of controls."""
+    chosen = options(as_json, workspace)
+    pages = rules_pages(_library(chosen, folder))
+    changed = differing(pages, to) if check_only else write_pages(pages, to)
+    chosen.output.document({"pages": len(pages), "changed": changed})
+    for name in changed:
+        chosen.output.say(f"{'differs' if check_only else 'written'}: {to / name}")
+    chosen.output.say(f"{len(pages)} pages, {len(changed)} changed")
+    if check_only and changed:
+        raise typer.Exit(DENIED)
+
+
+def _library(chosen: Options, folder: Path | None) -> Library:
+    opa = Opa(find_opa(chosen.opa).path)
+    if folder is not None:
+        return product_library(folder, opa)
+    try:
+        opened = chosen.workspace()
+    except NotFoundError:
+        opened = None
+    # A checkout of the product is a workspace too, whose rules are all its own.
+    root = opened.root if opened else Path.cwd()
+    if (root / "policies/.manifest").is_file():
+        return product_library(root / "policies", opa)
+    return custom_library(opened or chosen.workspace(), opa)
+
+
+def _checked(
+    chosen: Options,
+    folder: Path | None,
+    parts: tuple[Part, ...],
+    form: Format,
+    *,
+    mutate: bool = False,
+) -> None:
+    prepare(form, chosen.output)
+    library = _library(chosen, folder)
+    output = chosen.output
+    results: list[Result] = []
+
+    def told(result: Result) -> None:
+        results.append(result)
+        mark = ("✗ ", "red") if result.findings else ("✓ ", "green")
+        note = f"skipped: {result.skipped}" if result.skipped else result.part.says
+        if result.skipped:
+            mark = ("- ", "yellow")
+        seconds = (f"  {result.seconds:.1f} s", "dim")
+        output.say(Text.assemble(mark, (f"{result.part.name:13}", "bold"), note, seconds))
+
+    with _progress(chosen) as progress:
+        task = progress.add_task("", total=len(parts))
+
+        def begins(part: Part) -> None:
+            progress.update(task, description=part.says, completed=len(results))
+
+        findings = run_parts(library, parts, told, begins)
+    if mutate and not findings:
+        findings += _mutated(chosen, library)
+    failed = any(finding.fails for finding in findings)
+    chosen.output.document(
+        {
+            "ok": not failed,
+            "rules": sorted(library.rules),
+            "parts": [
+                {"name": r.part.name, "findings": len(r.findings), "skipped": r.skipped}
+                for r in results
+            ],
+            "findings": [finding.document() for finding in findings],
+        }
+    )
+    print_report(form, findings, subject=library.shown("."))
+    _say(chosen, library, findings)
+    if failed:
+        raise typer.Exit(DENIED)
+
+
+def _say(chosen: Options, library: Library, findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        style = "red" if finding.fails else "yellow"
+        chosen.output.say(
+            Text.assemble(
+                (finding.code, style), " ", (finding.place, "cyan"), f" {finding.message}"
+            )
+        )
+        chosen.output.say(Text(f"    → {finding.remediation}", "dim"))
+    if not findings:
+        chosen.output.say(Text(f"{len(library.rules)} rules, nothing to object to", "green"))
+
+
+def _mutated(chosen: Options, library: Library) -> tuple[Finding, ...]:
+    changes: tuple[Mutant, ...] = mutants(library)
+    with _progress(chosen) as progress:
+        task = progress.add_task("changing each line", total=len(changes))
+        outcomes = try_mutants(library, changes, lambda _: progress.advance(task))
+    rows: dict[str, list[int]] = {}
+    for outcome in outcomes:
+        counts = rows.setdefault(outcome.mutant.file, [0, 0])
+        counts[0] += outcome.fate == "killed"
+        counts[1] += outcome.fate == "survived"
+    chosen.output.table(
+        ("file", "noticed", "survived"),
+        [(library.shown(name), *counts) for name, counts in sorted(rows.items())],
+    )
+    return tuple(survivors(library, outcomes))
+
+
+def _progress(chosen: Options) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=chosen.output.err,
+        transient=True,
+        disable=chosen.output.as_json or not chosen.output.err.is_terminal,
+    )

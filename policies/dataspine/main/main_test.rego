@@ -70,6 +70,25 @@ test_no_question_is_refused[note] if {
 	answer.valid_until == null
 }
 
+# Undefined is not the same as empty: an input that nobody sent has no keys to be missing.
+test_an_undefined_input_is_refused_everywhere if {
+	answers := [main.schema_publish, main.route_deploy, main.row_replicate] with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
+	[_refused_for(answer) | some answer in answers] == ["schema.publish", "route.deploy", "row.replicate"]
+	not main.row_replicate_filter
+}
+
+test_each_point_refuses_the_questions_of_others if {
+	_refused_for(_schema(fixture.route, fixture.config, [])) == "schema.publish"
+	_refused_for(_route(fixture.schema([]))) == "route.deploy"
+	_refused_for(_row(fixture.route)) == "row.replicate"
+}
+
+test_the_home_column_is_a_guard_column if {
+	_row(fixture.changed(fixture.row({"country": "DE"}), "/facts/guard_columns", [])).allow
+}
+
 test_a_row_brings_guard_columns_alone if {
 	answer := _row(fixture.row({"country": "DE", "email": "a@b.example"}))
 	not answer.allow
@@ -222,18 +241,35 @@ test_unknown_severity_denies if {
 }
 
 test_filter_answers_as_the_decision_does[note] if {
-	some note, values in {"clear": {"country": "DE"}, "no entry": {"country": "BR"}, "null": {"country": null}}
-	some rules in [{}, {"residency": "warn"}]
-	some exceptions in [[], [fixture.exception("residency.home_not_allowed")]]
-	decided := main.row_replicate.allow with input as fixture.row(values)
-		with data.dataspine.config as {"rules": rules}
-		with data.dataspine.exceptions as exceptions
-		with data.dataspine.matrix as fixture.matrix
-	filtered := {true | main.row_replicate_filter} with input as fixture.row(values)
-		with data.dataspine.config as {"rules": rules}
-		with data.dataspine.exceptions as exceptions
-		with data.dataspine.matrix as fixture.matrix
-	(decided == true) in filtered
+	some note, values in {
+		"clear": {"country": "DE"},
+		"own": {"country": "US"},
+		"no entry": {"country": "BR"},
+		"unknown": {"country": "XX"},
+		"lower case": {"country": "de"},
+		"empty": {"country": ""},
+		"number": {"country": 7},
+		"null": {"country": null},
+		"missing": {},
+	}
+	every change in [["/at", fixture.at], ["/facts/home", {"constant": "EU"}], ["/facts/sink/masks", {}]] {
+		_filter_agrees(fixture.changed(fixture.row(values), change[0], change[1]), {}, [])
+	}
+}
+
+test_filter_follows_severities_and_exceptions[note] if {
+	some note, setting in {
+		"domain warns": [{"residency": "warn"}, []],
+		"code before domain": [{"residency": "ignore", "residency.home_not_allowed": "error"}, []],
+		"ignored": [{"residency.home_not_allowed": "ignore"}, []],
+		"exception": [{}, [fixture.exception("residency.home_not_allowed")]],
+		"exception of another": [{}, [fixture.exception("pii.untagged_field")]],
+	}
+	every country in ["DE", "BR"] {
+		every at in [fixture.at, "2027-01-31T00:00:00Z"] {
+			_filter_agrees(fixture.changed(fixture.row({"country": country}), "/at", at), setting[0], setting[1])
+		}
+	}
 }
 
 test_filter_of_no_question_is_never_true[note] if {
@@ -249,6 +285,26 @@ test_filter_of_no_question_is_never_true[note] if {
 }
 
 _with(key, section) := {"rules": {}, key: section}
+
+_filter_agrees(question, rules, exceptions) if {
+	decided := main.row_replicate.allow with input as question
+		with data.dataspine.config as {"rules": rules}
+		with data.dataspine.exceptions as exceptions
+		with data.dataspine.matrix as fixture.matrix
+	filtered := {true | main.row_replicate_filter} with input as question
+		with data.dataspine.config as {"rules": rules}
+		with data.dataspine.exceptions as exceptions
+		with data.dataspine.matrix as fixture.matrix
+	filtered == {true | decided == true}
+}
+
+# The point whose question the answer says that it was not asked.
+_refused_for(answer) := point if {
+	not answer.allow
+	[violation] := answer.violations
+	violation.code == "engine.invalid_input"
+	point := regex.find_all_string_submatch_n(`^the input is not a question for ([a-z.]+): .`, violation.message, 1)[0][1]
+}
 
 _violation(code) := {
 	"code": code,

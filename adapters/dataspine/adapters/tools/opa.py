@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,20 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of Rego; ``failed`` names its failing cases, or itself."""
+    """One test of Rego; ``failed`` names its failing cases, or itself; ``output`` is printed."""
 
     package: str
     name: str
     file: str
     line: int
     failed: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    output: str = ""
+
+    @property
+    def path(self) -> str:
+        """What the expression ``only`` of ``Opa.test`` is matched with."""
+        return f"data.{self.package}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class Opa:
     def test(self, folder: Path, *, only: str = "", coverage: bool = False) -> Tested:
         """Run the tests whose ``data.<package>.<name>`` the expression ``only`` matches."""
         argv: list[str | Path] = [self.path, "test", "--bundle", "--format", "json"]
+        # OPA's own five seconds for one test are too few on a busy machine.
+        argv += ["--timeout", f"{TEST_SECONDS:.0f}s"]
         argv += ["--run", only] if only else []
         found = run([*argv, "."], cwd=folder, seconds=TEST_SECONDS)
         results = found.document()
@@ -119,7 +129,8 @@ class Opa:
         if not coverage or any(case.failed for case in cases):
             return Tested(cases)
         # OPA prints the results or the coverage, never both.
-        covered = run([*argv, "--coverage", "--coverage-runs=", "."], cwd=folder, seconds=SECONDS)
+        argv += ["--coverage", "--coverage-runs=", "."]
+        covered = run(argv, cwd=folder, seconds=TEST_SECONDS)
         return Tested(cases, uncovered=_uncovered(covered))
 
     def parse(self, file: Path) -> dict[str, Any]:
@@ -179,6 +190,8 @@ def _case(result: Mapping[str, Any]) -> Case:
         file=result["location"]["file"].removeprefix("./"),
         line=result["location"]["row"],
         failed=failed,
+        seconds=result["duration"] / 1e9,
+        output=base64.b64decode(result.get("output", "")).decode("utf-8", "replace"),
     )
 
 

@@ -46,6 +46,17 @@ test_masks_of_the_home_are_obligations[country] if {
 		with data.dataspine.matrix as fixture.matrix
 }
 
+test_a_constant_home_obliges_as_a_row_s_does if {
+	question := fixture.changed(fixture.row({}), "/facts/home", {"constant": "EU"})
+	obligations := home_not_allowed.obligations with input as question with data.dataspine.matrix as fixture.matrix
+	{obligation.method | some obligation in obligations} == {"hmac"}
+}
+
+test_a_parked_row_tells_its_constant_home if {
+	question := fixture.changed(fixture.row({}), "/facts/home", {"constant": "BR"})
+	_deny(question) == {_expected("BR")}
+}
+
 test_undefined_input_is_no_question if _deny({}) == set()
 
 _deny(question) := violations if {

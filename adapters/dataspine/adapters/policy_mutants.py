@@ -1,0 +1,295 @@
+"""Change one thing in a rule, and see whether a test notices: mutation testing of Rego.
+
+A mutant that does not compile does not count. One that every test passes survived: either a test
+is missing, or the change changes no answer, which ``survivors.yaml`` says with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dataspine.adapters.finding import Finding
+from dataspine.adapters.rego_source import RegoSource, operator, rule_name
+from dataspine.adapters.rule_library import Library, is_test, walk
+from dataspine.adapters.tools.opa import Tested
+from dataspine.core.document import load_document
+from dataspine.core.errors import InputError, UnavailableError
+
+__all__ = ["SURVIVORS", "Mutant", "Outcome", "mutants", "survivors", "try_mutants"]
+
+SURVIVORS = "survivors.yaml"
+WORKERS = 2
+# Most changes are noticed by few tests, and a slow test is one above so many medians.
+KEEN = 12
+SLOW = 5
+_COMPARISONS = {
+    "equal": ("==", "!="),
+    "neq": ("!=", "=="),
+    "lt": ("<", "<="),
+    "lte": ("<=", "<"),
+    "gt": (">", ">="),
+    "gte": (">=", ">"),
+    "and": ("&", "|"),
+    "or": ("|", "&"),
+    "minus": ("-", "+"),
+    "plus": ("+", "-"),
+}
+_KILLED, _SURVIVED, _INVALID = "killed", "survived", "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change to one file; ``mutation`` names it without its place, so that it stays the same.
+
+    ``start`` and ``end`` are offsets into the file's bytes.
+    """
+
+    rule: str
+    file: str
+    line: int
+    mutation: str
+    start: int
+    end: int
+    replacement: bytes
+
+    def applied(self, source: bytes) -> bytes:
+        """Return the file with the change."""
+        return source[: self.start] + self.replacement + source[self.end :]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a mutant: ``killed``, ``survived``, or ``invalid`` when it is no Rego."""
+
+    mutant: Mutant
+    fate: str
+
+
+def mutants(library: Library) -> tuple[Mutant, ...]:
+    """Return every mutant of the own rules, in the order of files and lines."""
+    found: list[Mutant] = []
+    for name in sorted(name for name in library.own if not is_test(name)):
+        found.extend(_numbered(_File(library, name).mutants()))
+    return tuple(found)
+
+
+def try_mutants(
+    library: Library,
+    chosen: Sequence[Mutant],
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> tuple[Outcome, ...]:
+    """Run the tests over each mutant: those beside a rule, and all for what many rules share.
+
+    Raises ``InputError`` when the tests fail without any mutant.
+    """
+    by_file: dict[str, list[Mutant]] = {}
+    for mutant in chosen:
+        by_file.setdefault(mutant.file, []).append(mutant)
+    outcomes: list[Outcome] = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [
+            pool.submit(_try_file, library, name, some[at::WORKERS], told)
+            for name, some in by_file.items()
+            for at in range(WORKERS)
+            if some[at::WORKERS]
+        ]
+        for job in jobs:
+            outcomes.extend(job.result())
+    order = {mutant: at for at, mutant in enumerate(chosen)}
+    return tuple(sorted(outcomes, key=lambda outcome: order[outcome.mutant]))
+
+
+def survivors(library: Library, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """Yield survivors that nobody explained, and explanations that explain none."""
+    path = library.root / SURVIVORS
+    document = load_document(path, "survivors") if path.is_file() else None
+    explained = {
+        (each["rule"], each["mutation"]): document.line(f"/{i}") if document else None
+        for i, each in enumerate(document.value if document else ())
+    }
+    survived = {(o.mutant.rule, o.mutant.mutation): o for o in outcomes if o.fate == _SURVIVED}
+    for key, outcome in survived.items():
+        if key not in explained:
+            mutant = outcome.mutant
+            yield Finding(
+                "policy.mutant",
+                f"no test notices a change to {mutant.rule}: {mutant.mutation}",
+                library.shown(mutant.file),
+                mutant.line,
+                f"Add a test that does, or list it with its reason in {SURVIVORS}.",
+            )
+    for key, line in explained.items():
+        if key not in survived:
+            yield Finding(
+                "policy.survivor_stale",
+                f"a test notices it, or it is no longer there: {key[0]}: {key[1]}",
+                library.shown(SURVIVORS),
+                line,
+                "Remove the entry.",
+            )
+
+
+def _try_file(
+    library: Library, name: str, some: Sequence[Mutant], told: Callable[[Outcome], None]
+) -> list[Outcome]:
+    needed, only = _tests_of(library, name)
+    source = library.files[name]
+    outcomes = []
+    with library.written(needed) as folder:
+        # A suite that fails anyway would kill everything.
+        unchanged = library.opa.test(folder, only=only)
+        if not unchanged.passed:
+            raise InputError(
+                "its tests fail, or there are none, before anything is changed",
+                where=library.shown(name),
+                remedy="Run `spine policy test` first.",
+                code="policy.tests_fail",
+            )
+        suite = _Suite(unchanged)
+        for mutant in some:
+            (folder / name).write_bytes(mutant.applied(source))
+            outcome = Outcome(mutant, suite.fate(library, folder))
+            outcomes.append(outcome)
+            told(outcome)
+    return outcomes
+
+
+def _tests_of(library: Library, name: str) -> tuple[frozenset[str], str]:
+    beside = f"{name.removesuffix('.rego')}_test.rego"
+    if name in library.rules.values() and beside in library.files:
+        package = ".".join(library.packages[beside])
+        return library.needed([name, beside]), f"^{re.escape(f'data.{package}.')}"
+    return frozenset(library.files), ""
+
+
+class _Suite:
+    """The tests of a file, those first that noticed changes before, the slow ones last."""
+
+    def __init__(self, tested: Tested) -> None:
+        seconds = [case.seconds for case in tested.cases]
+        limit = SLOW * median(seconds)
+        self._quick = [case.path for case in tested.cases if case.seconds <= limit]
+        self._slow = [case.path for case in tested.cases if case.seconds > limit]
+        self._keen: list[str] = []
+
+    def fate(self, library: Library, folder: Path) -> str:
+        """Return what becomes of the file as it now is in the folder."""
+        keen = self._keen[-KEEN:]
+        for paths in (keen, [each for each in self._quick if each not in keen], self._slow):
+            if not paths:
+                continue
+            only = f"^({'|'.join(map(re.escape, paths))})$"
+            try:
+                tested = library.opa.test(folder, only=only)
+            except UnavailableError:
+                return _KILLED  # a change that never ends does not go unnoticed
+            if tested.faults:
+                return _INVALID
+            noticed = [case.path for case in tested.cases if case.failed]
+            if noticed:
+                self._keen += [each for each in noticed[:2] if each not in self._keen]
+                return _KILLED
+        return _SURVIVED
+
+
+def _numbered(found: Iterator[Mutant]) -> Iterator[Mutant]:
+    seen: Counter[tuple[str, str]] = Counter()
+    for each in sorted(set(found), key=lambda m: (m.start, m.end, m.mutation)):
+        key = (each.rule, each.mutation)
+        seen[key] += 1
+        name = each.mutation if seen[key] == 1 else f"{each.mutation} ({seen[key]})"
+        yield Mutant(each.rule, each.file, each.line, name, each.start, each.end, each.replacement)
+
+
+class _File:
+    """One file, and every change to it."""
+
+    def __init__(self, library: Library, name: str) -> None:
+        self._name = name
+        self._source = RegoSource(library.files[name], library.trees[name])
+        self._package = ".".join(library.packages[name])
+
+    def mutants(self) -> Iterator[Mutant]:
+        rules = self._source.tree.get("rules") or ()
+        named = Counter(rule_name(rule) for rule in rules)
+        for rule in rules:
+            path = f"{self._package}.{rule_name(rule)}"
+            if named[rule_name(rule)] > 1:
+                yield from self._change(path, rule, "drop", b"")
+            for node in walk({key: rule[key] for key in rule if key != "annotations"}):
+                yield from self._of_node(path, node)
+
+    def _of_node(self, path: str, node: Mapping[str, Any]) -> Iterator[Mutant]:
+        if "index" in node and "terms" in node and not node.get("generated"):
+            yield from self._of_expression(path, node)
+        if node.get("type") == "call":
+            yield from self._of_operator(path, node["value"], node)
+        elif node.get("type") in {"string", "number", "boolean"}:
+            yield from self._of_constant(path, node)
+        if isinstance(node.get("else"), dict):
+            yield from self._change(path, node["else"], "drop", b"")
+
+    def _of_expression(self, path: str, node: Mapping[str, Any]) -> Iterator[Mutant]:
+        terms = node["terms"]
+        yield from self._change(path, node, "drop", b"true")
+        if node.get("negated"):
+            text = self._source.text(node)
+            if text is not None and text.startswith(b"not "):
+                yield from self._change(path, node, "negate", text.removeprefix(b"not "))
+        elif isinstance(terms, dict) and "symbols" in terms:
+            pass  # a declaration has no opposite
+        elif not (isinstance(terms, list) and operator(terms[0]) == "assign"):
+            text = self._source.text(node)
+            if text is not None:
+                yield from self._change(path, node, "negate", b"not " + text)
+        if isinstance(terms, list):
+            yield from self._of_operator(path, terms, node)
+
+    def _of_operator(
+        self, path: str, terms: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]
+    ) -> Iterator[Mutant]:
+        swap = _COMPARISONS.get(operator(terms[0]))
+        text = self._source.text(terms[0])
+        if swap is not None and text == swap[0].encode():
+            named = " ".join((self._source.text(whole) or text).decode().split())
+            yield from self._change(path, terms[0], f"{swap[1]} in", swap[1].encode(), named)
+
+    def _of_constant(self, path: str, node: Mapping[str, Any]) -> Iterator[Mutant]:
+        text = self._source.text(node)
+        if text is None:
+            return
+        if node["type"] == "boolean":
+            yield from self._change(path, node, "flip", b"false" if text == b"true" else b"true")
+        elif node["type"] == "number" and text.isdigit():
+            yield from self._change(path, node, "raise", str(int(text) + 1).encode())
+        elif text[:1] == b'"' and text[-1:] == b'"':
+            yield from self._change(path, node, "change", text[:-1] + b'~"')
+
+    def _change(
+        self, path: str, node: Mapping[str, Any], verb: str, to: bytes, named: str | None = None
+    ) -> Iterator[Mutant]:
+        span = self._source.span(node)
+        if span is None:
+            return
+        start, end = span
+        text = " ".join(self._source.raw[start:end].decode("utf-8", "replace").split())
+        yield Mutant(
+            path,
+            self._name,
+            node["location"]["row"],
+            f"{verb} {named or _short(text)}",
+            start,
+            end,
+            to,
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."
