@@ -42,9 +42,7 @@ faults contains sprintf("matrix: %s belongs to more than one geography", [place]
 
 _is_config if {
 	is_object(data.dataspine.config.rules)
-	every severity in data.dataspine.config.rules {
-		severity in {"error", "warn", "ignore"}
-	}
+	{severity | severity := data.dataspine.config.rules[_]} - {"error", "warn", "ignore"} == set()
 	every key, section in object.remove(data.dataspine.config, ["rules"]) {
 		settings.is_whole(key, section)
 	}
@@ -69,36 +67,49 @@ _is_matrix if {
 }
 
 # Every level is an object and every entry whole. Many entries say the same, so what differs is read once: this is
-# asked at every decision.
+# asked at every decision. What is no object has no keys, and is then missing from the count.
 _is_transfers(transfers) if {
 	is_object(transfers)
 	{type_name(homes) | homes := transfers[_]} - {"object"} == set()
-	{type_name(targets) | targets := transfers[_][_]} - {"object"} == set()
-	entries := {entry | entry := transfers[_][_][_]}
-	{type_name(entry) | some entry in entries} - {"object"} == set()
-	{key | some entry in entries; some key, _ in entry} - {"allow", "basis", "obligations"} == set()
-	{type_name(object.get(entry, "allow", null)) | some entry in entries} - {"boolean"} == set()
-	every basis in {entry.basis | some entry in entries} {
-		_is_basis(basis)
-	}
+	targets := {each | each := transfers[_][_]}
+	{type_name(each) | some each in targets} - {"object"} == set()
+	entries := {entry | entry := targets[_][_]}
+	keys := [object.keys(entry) | some entry in entries]
+	count(keys) == count(entries)
+	{each | some each in keys} - _entry_keys == set()
+	{entry.allow | some entry in entries} - {true, false} == set()
+	_are_bases({entry.basis | some entry in entries})
 	every obligations in {entry.obligations | some entry in entries} {
 		_is_obligations(obligations)
 	}
 }
 
-# A place that belongs to two geographies would take the looser answer of both.
-_is_places(key) if {
-	is_object(data.dataspine.matrix.geographies)
-	lists := [geography[key] | some geography in data.dataspine.matrix.geographies; is_array(geography[key])]
-	count(lists) == count(data.dataspine.matrix.geographies)
-	places := {place | some list in lists; some place in list; is_string(place)}
-	count(places) == sum([count(list) | some list in lists])
+_entry_keys := {{"allow"}, {"allow", "basis"}, {"allow", "obligations"}, {"allow", "basis", "obligations"}}
+
+_are_bases(bases) if {
+	keys := [object.keys(basis) | some basis in bases]
+	count(keys) == count(bases)
+	{each | some each in keys} - {{"name", "until"}} == set()
+	names := [trim_space(basis.name) | some basis in bases]
+	count(names) == count(bases)
+	not "" in names
+	every until in {basis.until | some basis in bases} {
+		time.parse_rfc3339_ns(until) > 0
+	}
 }
 
-_is_basis(basis) if {
-	object.keys(basis) == {"name", "until"}
-	trim_space(basis.name) != ""
-	time.parse_rfc3339_ns(basis.until) > 0
+# A place that belongs to two geographies would take the looser answer of both. Only a list of texts can be joined.
+_is_places(key) if {
+	geographies := data.dataspine.matrix.geographies
+	is_object(geographies)
+	lists := [list |
+		list := geographies[_][key]
+		is_array(list)
+		is_string(concat("", list))
+	]
+	count(lists) == count(geographies)
+	places := array.flatten(lists)
+	count({place | some place in places}) == count(places)
 }
 
 _is_obligations(obligations) if {
