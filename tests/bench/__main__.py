@@ -1,5 +1,6 @@
 """Measure against the targets: a table on stderr, one JSON document on stdout. Asserts nothing.
 
+`python -m tests.bench [PART]...`: without a part, all of them.
 Ratios are taken in one run, both sides interleaved, because the machines are shared and noisy.
 """
 
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,12 @@ Row = tuple[str, str, str]
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="spine-bench-") as name:
+    parts = sys.argv[1:] or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        raise SystemExit(f"no part {', '.join(sorted(unknown))}; use {', '.join(PARTS)}")
+    with tempfile.TemporaryDirectory(prefix="spine-bench-", ignore_cleanup_errors=True) as name:
         workspace = init(Path(name) / "shop", name="shop", told=lambda _: None)
-        rows: list[Row] = []
-        with Session(workspace) as session:
-            rows += _decide(session)
-            rows += _emit(session)
-        rows += pii.main()
-        rows += _serve(workspace)
-        rows += _route(workspace)
+        rows = [row for part in parts for row in PARTS[part](workspace)]
     table = Table("what", "measured", "target")
     for row in rows:
         table.add_row(*row)
@@ -77,7 +75,20 @@ def _serve(workspace: Workspace) -> list[Row]:
             raise SystemExit("the service has no output")
         address = json.loads(child.stdout.readline())["url"].removeprefix("http://")
         at_rest = _memory(child.pid)
-        rows = _validate(address)
+        validate, publish = "/schemas/bench.{}/validate", "/schemas/bench.{}/versions"
+        rows: list[Row] = []
+        for kind, rate, target in (("AVRO", RATE, "p95 < 8 ms"), ("PROTOBUF", 50, "p95 < 15 ms")):
+            path = validate.format(kind)
+            load = _Load(child.pid, address)
+            load.post(publish.format(kind), _schema(kind, 0))  # what the others are compared with
+            load.run(path, [_schema(kind, 0)] * (rate * SECONDS), rate)
+            rows += load.rows(f"validate, 60-field {kind}, {rate}/s open loop", target)
+            load = _Load(child.pid, address)
+            load.run(path, [_schema(kind, n + 1) for n in range(rate * SECONDS)], rate)
+            rows += load.rows("  the same, no text sent before", "")
+        load = _Load(child.pid, address)
+        load.run(publish.format("AVRO"), [_schema("AVRO", -n) for n in range(1, 200)], 20)
+        rows += load.rows("register new, 60-field AVRO, 20/s open loop", "p95 < 25 ms")
         return [
             *rows,
             ("memory of `spine serve` at rest", at_rest, "< 250 MB"),
@@ -87,46 +98,104 @@ def _serve(workspace: Workspace) -> list[Row]:
         stop(child, 10)
 
 
-def _validate(address: str) -> list[Row]:
+def _schema(kind: str, number: int) -> bytes:
+    """Return a request of 60 fields that differs from the others by the words of one field."""
+    names = [f"measure_{i}" for i in range(60)]
+    if kind == "AVRO":
+        fields = [{"name": name, "type": "long", "doc": "retain=P1Y"} for name in names]
+        fields[0]["doc"] = f"{number}, retain=P1Y"
+        text = json.dumps({"type": "record", "name": "R", "fields": fields})
+    else:
+        lines = [f"  int64 {name} = {i + 1};  // retain=P1Y" for i, name in enumerate(names)]
+        lines[0] += f" {number}"
+        text = "\n".join(['syntax = "proto3";', "message R {", *lines, "}", ""])
+    return json.dumps({"schema": text, "schemaType": kind}).encode()
+
+
+class _Load:
     """Open loop: a request is due on time whether or not earlier ones have ended."""
-    fields = [{"name": f"measure_{i}", "type": "long", "doc": "retain=P1Y"} for i in range(60)]
-    text = json.dumps({"type": "record", "name": "R", "fields": fields})
-    body = json.dumps({"schema": text}).encode()
-    totals: list[float] = []
-    parts: dict[str, list[float]] = {}
-    due: queue.Queue[float | None] = queue.Queue()
 
-    def work() -> None:
-        connection = http.client.HTTPConnection(address)
-        while (at := due.get()) is not None:
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/schemas/bench/validate", body, headers)
-            reply = connection.getresponse()
-            reply.read()
-            totals.append((time.perf_counter() - at) * 1e3)
-            for part in reply.headers["Server-Timing"].split(", "):
-                word, _, spent = part.partition(";dur=")
-                parts.setdefault(word, []).append(float(spent))
-        connection.close()
+    def __init__(self, service: int, address: str) -> None:
+        self._service = service
+        self._address = address
+        self._totals: list[float] = []
+        self._parts: dict[str, list[float]] = {}
+        self._due: queue.Queue[tuple[float, bytes] | None] = queue.Queue()
+        self._burned = (0.0, 0.0)
 
-    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    start = time.perf_counter() + 0.5
-    for number in range(RATE * SECONDS):
-        at = start + number / RATE
-        time.sleep(max(0.0, at - time.perf_counter()))
-        due.put(at)
-    for _ in threads:
-        due.put(None)
-    for thread in threads:
-        thread.join()
-    what = f"validate, 60-field Avro, {RATE}/s open loop"
-    rows = [(what, _quantiles(totals, "ms"), "p95 < 8 ms")]
-    return rows + [(f"  {word}", _quantiles(spent, "ms"), "") for word, spent in parts.items()]
+    def post(self, path: str, body: bytes) -> None:
+        """Send one request and count nothing."""
+        with contextlib.closing(http.client.HTTPConnection(self._address)) as connection:
+            self._send(connection, path, body)
+
+    def run(self, path: str, bodies: Sequence[bytes], rate: int) -> None:
+        """Send the bodies at a constant rate."""
+        threads = [threading.Thread(target=self._work, args=(path,)) for _ in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        before = _burned(self._service)
+        start = time.perf_counter() + 0.5
+        for number, body in enumerate(bodies):
+            at = start + number / rate
+            time.sleep(max(0.0, at - time.perf_counter()))
+            self._due.put((at, body))
+        for _ in threads:
+            self._due.put(None)
+        for thread in threads:
+            thread.join()
+        after = _burned(self._service)
+        service, opa = ((b - a) / len(bodies) for a, b in zip(before, after, strict=True))
+        self._burned = (service, opa)
+
+    def rows(self, what: str, target: str) -> list[Row]:
+        """Return the latencies, the service's own parts of them, and the CPU time."""
+        service, opa = self._burned
+        return [
+            (what, _quantiles(self._totals, "ms"), target),
+            *((f"  {word}", _quantiles(spent, "ms"), "") for word, spent in self._parts.items()),
+            ("  CPU per request", f"service {service:.2f}, OPA {opa:.2f} ms", ""),
+        ]
+
+    def _work(self, path: str) -> None:
+        with contextlib.closing(http.client.HTTPConnection(self._address)) as connection:
+            while (due := self._due.get()) is not None:
+                at, body = due
+                reply = self._send(connection, path, body)
+                self._totals.append((time.perf_counter() - at) * 1e3)
+                for part in reply.headers["Server-Timing"].split(", "):
+                    word, _, spent = part.partition(";dur=")
+                    self._parts.setdefault(word, []).append(float(spent))
+
+    @staticmethod
+    def _send(
+        connection: http.client.HTTPConnection, path: str, body: bytes
+    ) -> http.client.HTTPResponse:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        text = reply.read()
+        if reply.status >= 400:
+            raise SystemExit(f"{path}: {reply.status} {text[:300]!r}")
+        return reply
 
 
-def _decide(session: Session) -> list[Row]:
+def _burned(service: int) -> tuple[float, float]:
+    """Return the CPU milliseconds of the service and of its children."""
+    children = Path(f"/proc/{service}/task").glob("*/children")
+    pids = [int(pid) for path in children for pid in path.read_text(encoding="ascii").split()]
+    return _cpu(service), sum(map(_cpu, pids))
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1e3 / os.sysconf("SC_CLK_TCK")
+
+
+def _decide(workspace: Workspace) -> list[Row]:
+    with Session(workspace) as session:
+        return _decision(session)
+
+
+def _decision(session: Session) -> list[Row]:
     proposal = Proposal("x", '{"type": "record", "name": "R", "fields": []}')
     question = schema_publish.question(session, proposal)
     session.decide(question)
@@ -158,7 +227,12 @@ def _decide(session: Session) -> list[Row]:
     ]
 
 
-def _emit(session: Session) -> list[Row]:
+def _emit(workspace: Workspace) -> list[Row]:
+    with Session(workspace) as session:
+        return _events(session)
+
+
+def _events(session: Session) -> list[Row]:
     spent = []
     for number in range(500):
         event = {
@@ -286,6 +360,14 @@ def _quantiles(values: list[float], unit: str) -> str:
     p50, p95 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
     return f"p50 {p50:.2f}, p95 {p95:.2f} {unit}"
 
+
+PARTS: dict[str, Callable[[Workspace], list[Row]]] = {
+    "decision": _decide,
+    "emit": _emit,
+    "pii": lambda _workspace: pii.main(),
+    "validate": _serve,
+    "route": _route,
+}
 
 if __name__ == "__main__":
     main()

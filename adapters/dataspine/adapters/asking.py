@@ -12,7 +12,6 @@ __all__ = ["ask"]
 def ask(session: Session, question: DecisionInput) -> Decision:
     """Decide as of now, whatever time the question names, and journal it as not acted on."""
     decision = decide_now(session, question, session.clock)
-    with session.database.begin() as connection:
-        name = str(question.facts.get("name", ""))
-        session.journal.record(connection, decision, name=name, actor=session.actor, acted=False)
+    name = str(question.facts.get("name", ""))
+    session.journal.note(decision, name=name, actor=session.actor)
     return decision

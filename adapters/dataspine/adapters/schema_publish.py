@@ -80,10 +80,8 @@ def validate(session: Session, proposal: Proposal) -> Outcome:
     asked = _question(session, proposal, parsed, comparison, current)
     with timing.part("decide"):
         decision = session.decide(asked)
-    with timing.part("store"), session.database.begin() as connection:
-        session.journal.record(
-            connection, decision, name=proposal.subject, actor=session.actor, acted=False
-        )
+    with timing.part("store"):
+        session.journal.note(decision, name=proposal.subject, actor=session.actor)
     return Outcome(
         proposal.subject,
         decision,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -42,6 +43,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
+        # SQLite lets writers poll for their turn, at ever longer intervals; threads queue here.
+        self._turn = threading.Lock()
         self._engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_MS / 1000})
         sa.event.listen(self._engine, "connect", _configure)
         sa.event.listen(self._engine, "begin", _begin)
@@ -51,6 +54,7 @@ class Database:
         """Open a write transaction: commit at the block's end, roll back when it raises."""
         with (
             _translated(self.path),
+            self._turn_to_write(),
             self._engine.connect().execution_options(spine_begin="BEGIN IMMEDIATE") as connection,
             connection.begin(),
         ):
@@ -92,6 +96,15 @@ class Database:
             error.retry = False
             raise error
 
+    @contextlib.contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=BUSY_MS / 1000):
+            raise _unavailable("database is locked", self.path)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
@@ -125,16 +138,17 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sa.exc.OperationalError as error:
-        reason = str(error.orig)
-        remedies = {
-            "locked": "Another process holds it; try again.",
-            "full": "Free disk space; nothing was lost.",
-            "readonly": "Check the file's owner and mode.",
-        }
-        remedy = next(
-            (text for word, text in remedies.items() if word in reason),
-            "Check the file and try again.",
-        )
-        raise UnavailableError(
-            reason, where=str(path), remedy=remedy, code="spine.database"
-        ) from error
+        raise _unavailable(str(error.orig), path) from error
+
+
+def _unavailable(reason: str, path: Path) -> UnavailableError:
+    remedies = {
+        "locked": "Another process holds it; try again.",
+        "full": "Free disk space; nothing was lost.",
+        "readonly": "Check the file's owner and mode.",
+    }
+    remedy = next(
+        (text for word, text in remedies.items() if word in reason),
+        "Check the file and try again.",
+    )
+    return UnavailableError(reason, where=str(path), remedy=remedy, code="spine.database")

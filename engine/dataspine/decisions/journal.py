@@ -5,8 +5,9 @@ Both are kept apart on purpose: what was asked and what was logged are compared 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +83,15 @@ class Ingested:
     refused: int
 
 
+@dataclass(slots=True)
+class _Group:
+    """Rows that share a transaction; ``failure`` is why it did not commit."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    is_over: bool = False
+    failure: BaseException | None = None
+
+
 class Journal:
     """Reads and writes the journal of one database.
 
@@ -90,6 +100,9 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = threading.Lock()  # of what is waiting
+        self._waiting = _Group()
+        self._turn = threading.Lock()  # to write a group
 
     def record(  # noqa: PLR0913 - one row, one call
         self,
@@ -103,28 +116,37 @@ class Journal:
         flush_id: int | None = None,
     ) -> int:
         """Write one entry in the caller's transaction and return its number."""
-        policy = decision.policy
-        row = journal.insert().values(
-            decision_id=decision.decision_id,
-            point=decision.point,
-            name=name,
-            actor=actor,
-            at=_sortable(decision.evaluated_at),
-            input_digest=decision.input_digest,
-            result_digest=decision.result_digest,
-            allow=decision.allow,
-            codes=list(decision.codes),
-            revision=None if policy is None else policy.revision,
-            sequence=None if policy is None else policy.sequence,
-            acted=acted,
-            # Items of a batch share one entry of OPA's log: `<id>#<n>`.
-            opa_decision_id=None if policy is None else decision.decision_id.partition("#")[0],
-            class_count=class_count,
-            flush_id=flush_id,
-            document=decision.document(),
-        )
-        key = connection.execute(row).inserted_primary_key
+        row = _row(decision, name=name, actor=actor)
+        changed = {"acted": acted, "class_count": class_count, "flush_id": flush_id}
+        key = connection.execute(journal.insert().values(**row, **changed)).inserted_primary_key
         return int(key[0]) if key is not None else 0
+
+    def note(self, decision: Decision, *, name: str, actor: str) -> None:
+        """Write the entry of a decision that nothing is done about; return when it is durable.
+
+        Callers that wait at the same time share one transaction. When it fails, each gets its
+        error: ``UnavailableError`` as of ``Database.begin``.
+        """
+        row = {**_row(decision, name=name, actor=actor), "acted": False, "class_count": 1}
+        with self._lock:
+            group = self._waiting
+            group.rows.append(row)
+        # Whoever comes first while a group is written leads the next one.
+        with self._turn:
+            if not group.is_over:
+                self._write(group)
+        if group.failure is not None:
+            raise group.failure
+
+    def _write(self, group: _Group) -> None:
+        with self._lock:
+            self._waiting = _Group()
+        group.is_over = True
+        try:
+            with self._database.begin() as connection:
+                connection.execute(journal.insert(), group.rows)
+        except BaseException as error:
+            group.failure = error
 
     def get(self, decision_id: str) -> Entry:
         """Return one entry, or raise ``NotFoundError``."""
@@ -253,6 +275,26 @@ def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
     if search.before is not None:
         conditions.append(journal.c.id < search.before)
     return conditions
+
+
+def _row(decision: Decision, *, name: str, actor: str) -> dict[str, Any]:
+    policy = decision.policy
+    return {
+        "decision_id": decision.decision_id,
+        "point": decision.point,
+        "name": name,
+        "actor": actor,
+        "at": _sortable(decision.evaluated_at),
+        "input_digest": decision.input_digest,
+        "result_digest": decision.result_digest,
+        "allow": decision.allow,
+        "codes": list(decision.codes),
+        "revision": None if policy is None else policy.revision,
+        "sequence": None if policy is None else policy.sequence,
+        # Items of a batch share one entry of OPA's log: `<id>#<n>`.
+        "opa_decision_id": None if policy is None else decision.decision_id.partition("#")[0],
+        "document": decision.document(),
+    }
 
 
 def _entry(row: sa.Row[Any]) -> Entry:

@@ -51,13 +51,11 @@ _LOGICAL = {
 class Avro:
     """A parsed Avro schema: its canonical text, its structure, its fields, and avro's own model.
 
-    ``structure`` is what readers and writers depend on, with logical types; ``fingerprint`` is the
-    CRC-64 of Avro's own parsing canonical form.
+    ``structure`` is what readers and writers depend on, with logical types.
     """
 
     canonical: str
     structure: bytes
-    fingerprint: str
     fields: tuple[Field, ...]
     model: avro.schema.Schema
 
@@ -77,13 +75,12 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
             key: _Named(value.node, value.namespace, foreign=True) for key, value in types.items()
         }
     root = scan(text)
-    fingerprint, model = _load(root, types, names, known, where="")
+    model = _load(root, types, names, known, where="")
     walk = _Walk(types)
     walk.root(root)
     return Avro(
         canonical(plain(root)).decode(),
         canonical(_structure(root, logical=True)),
-        fingerprint,
         tuple(walk.fields),
         model,
     )
@@ -103,17 +100,15 @@ def _load(
     known: dict[str, dict[str, object]],
     *,
     where: str,
-) -> tuple[str, avro.schema.Schema]:
+) -> avro.schema.Schema:
     # Our own check comes first: it knows lines, and the libraries' checks have gaps.
     _Check(types, where).schema(root, "")
     structure = _structure(root, logical=False)
     if not isinstance(structure, str | list | dict):
         raise invalid("this is no Avro type", root.line, "Write a schema.", where=where)
     try:
-        parsed = fastavro.parse_schema(structure, known, _ignore_default_error=True)
-        form = fastavro.schema.to_parsing_canonical_form(parsed)
-        fingerprint = fastavro.schema.fingerprint(form, "CRC-64-AVRO")
-        model = avro.schema.make_avsc_object(structure, names)
+        fastavro.parse_schema(structure, known, _ignore_default_error=True)
+        return avro.schema.make_avsc_object(structure, names)
     except (
         fastavro.schema.SchemaParseException,
         fastavro.schema.UnknownType,
@@ -126,7 +121,6 @@ def _load(
         raise invalid(
             f"no Avro schema: {error}", root.line, "Correct the schema.", where=where
         ) from None
-    return fingerprint, model
 
 
 def _structure(node: Node, *, logical: bool) -> Plain:

@@ -52,7 +52,6 @@ class ParsedSchema:
 
     ``digest`` names the content: the canonical form, without white space and (Avro) order of keys,
     but with docs, tags and comments, as those carry classifications. ``structure`` leaves them out.
-    ``fingerprint`` is the CRC-64 of Avro's parsing canonical form, empty for Protobuf.
     """
 
     type: str
@@ -60,7 +59,6 @@ class ParsedSchema:
     canonical: str
     digest: str
     fields: tuple[Field, ...]
-    fingerprint: str = ""
     structure: bytes = field(default=b"", repr=False)
     model: Avro | Protobuf | None = field(default=None, repr=False, compare=False)
 
@@ -134,10 +132,8 @@ def _parse(
     workers: ProtobufWorkers | None,
 ) -> ParsedSchema:
     model: Avro | Protobuf
-    fingerprint = ""
     if schema_type == "AVRO":
-        model = avro = parse_avro(text, dependencies)
-        fingerprint = avro.fingerprint
+        model = parse_avro(text, dependencies)
     elif workers is None:
         raise ValueError("Protobuf needs workers")
     else:
@@ -148,7 +144,6 @@ def _parse(
         model.canonical,
         digest([schema_type, model.canonical]),
         model.fields,
-        fingerprint,
         model.structure,
         model,
     )
