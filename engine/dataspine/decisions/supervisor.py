@@ -204,10 +204,13 @@ class OpaChild:
                     *(str(self._opa), "run", "--server", "--disable-telemetry"),
                     *("--log-level", "error", "--config-file", str(configuration)),
                     *("--addr", f"unix://{self._socket}"),
+                    "--optimize-store-for-read-speed",
                 ],
                 cwd=self._folder,
                 # Nothing of our environment: it holds secrets, and OPA substitutes ${…} from it.
-                env={"HOME": str(self._folder)},
+                # A decision leaves a lot of garbage on a small heap: a larger one, of some 80 MB,
+                # spares OPA a fifth of its CPU time.
+                env={"HOME": str(self._folder), "GOGC": "400"},
                 stdout=log,
                 stderr=log,
             )

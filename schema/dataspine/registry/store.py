@@ -20,6 +20,7 @@ from dataspine.registry.schema import ParsedSchema, reference_key
 __all__ = ["Registry", "Version"]
 
 MAX_SUBJECT = 255
+MAX_KNOWN = 1_000  # subjects whose latest version is kept
 RESERVED = frozenset({"ids", "guids", "types"})  # segments of the HTTP paths beside subjects
 
 
@@ -65,6 +66,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._latest: dict[str, tuple[sa.Row[Any], Version]] = {}
 
     def check_subject(self, subject: str) -> None:
         """Raise ``InputError`` unless the name can be a subject."""
@@ -127,13 +129,23 @@ class Registry:
 
     def latest(self, subject: str, connection: sa.Connection | None = None) -> Version | None:
         """Return the newest version or None, in the transaction of ``connection`` when given."""
-        if connection is None:
-            with self._database.read() as own:
-                return self.latest(subject, own)
-        query = _select().where(schema_versions.c.subject == subject)
-        newest = query.order_by(schema_versions.c.number.desc()).limit(1)
-        row = connection.execute(newest).mappings().one_or_none()
-        return _version(row) if row is not None else None
+        if connection is not None:
+            row = connection.execute(_NEWEST, {"subject": subject}).mappings().one_or_none()
+            return _version(row) if row is not None else None
+        with self._database.read() as own:
+            head = own.execute(_HEAD, {"subject": subject}).one_or_none()
+            if head is None:
+                return None
+            known = self._latest.get(subject)
+            # A committed version never changes; what an open transaction wrote is not kept.
+            if known is not None and known[0] == head:
+                return known[1]
+            newest = self.latest(subject, own)
+        if newest is not None:
+            if len(self._latest) >= MAX_KNOWN:
+                self._latest.clear()
+            self._latest[subject] = (head, newest)
+        return newest
 
     def by_id(self, identifier: int) -> Version:
         """Return the first version that has this schema id, or raise ``NotFoundError``."""
@@ -237,6 +249,20 @@ def _select() -> sa.Select[Any]:
     return sa.select(schema_versions, *content).join(
         schemas, schemas.c.id == schema_versions.c.schema_id
     )
+
+
+_OF_SUBJECT = schema_versions.c.subject == sa.bindparam("subject")
+_NEWEST = _select().where(_OF_SUBJECT).order_by(schema_versions.c.number.desc()).limit(1)
+_HEAD = (
+    sa.select(
+        schema_versions.c.number,
+        schema_versions.c.schema_id,
+        schema_versions.c.published_at,
+    )
+    .where(_OF_SUBJECT)
+    .order_by(schema_versions.c.number.desc())
+    .limit(1)
+)
 
 
 def _version(row: sa.RowMapping) -> Version:
