@@ -81,13 +81,13 @@ def _serve(workspace: Workspace) -> list[Row]:
             path = validate.format(kind)
             load = _Load(child.pid, address)
             load.post(publish.format(kind), _schema(kind, 0))  # what the others are compared with
-            load.run(path, [_schema(kind, 0)] * (rate * SECONDS), rate)
+            load.run([(path, _schema(kind, 0))] * (rate * SECONDS), rate)
             rows += load.rows(f"validate, 60-field {kind}, {rate}/s open loop", target)
             load = _Load(child.pid, address)
-            load.run(path, [_schema(kind, n + 1) for n in range(rate * SECONDS)], rate)
+            load.run([(path, _schema(kind, n + 1)) for n in range(rate * SECONDS)], rate)
             rows += load.rows("  the same, no text sent before", "")
         load = _Load(child.pid, address)
-        load.run(publish.format("AVRO"), [_schema("AVRO", -n) for n in range(1, 200)], 20)
+        load.run([(publish.format(n), _schema("AVRO", -n)) for n in range(200)], 20)
         rows += load.rows("register new, 60-field AVRO, 20/s open loop", "p95 < 25 ms")
         return [
             *rows,
@@ -120,7 +120,7 @@ class _Load:
         self._address = address
         self._totals: list[float] = []
         self._parts: dict[str, list[float]] = {}
-        self._due: queue.Queue[tuple[float, bytes] | None] = queue.Queue()
+        self._due: queue.Queue[tuple[float, str, bytes] | None] = queue.Queue()
         self._burned = (0.0, 0.0)
 
     def post(self, path: str, body: bytes) -> None:
@@ -128,23 +128,23 @@ class _Load:
         with contextlib.closing(http.client.HTTPConnection(self._address)) as connection:
             self._send(connection, path, body)
 
-    def run(self, path: str, bodies: Sequence[bytes], rate: int) -> None:
-        """Send the bodies at a constant rate."""
-        threads = [threading.Thread(target=self._work, args=(path,)) for _ in range(WORKERS)]
+    def run(self, requests: Sequence[tuple[str, bytes]], rate: int) -> None:
+        """Send bodies to their paths at a constant rate."""
+        threads = [threading.Thread(target=self._work) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
         before = _burned(self._service)
         start = time.perf_counter() + 0.5
-        for number, body in enumerate(bodies):
+        for number, (path, body) in enumerate(requests):
             at = start + number / rate
             time.sleep(max(0.0, at - time.perf_counter()))
-            self._due.put((at, body))
+            self._due.put((at, path, body))
         for _ in threads:
             self._due.put(None)
         for thread in threads:
             thread.join()
         after = _burned(self._service)
-        service, opa = ((b - a) / len(bodies) for a, b in zip(before, after, strict=True))
+        service, opa = ((b - a) / len(requests) for a, b in zip(before, after, strict=True))
         self._burned = (service, opa)
 
     def rows(self, what: str, target: str) -> list[Row]:
@@ -156,10 +156,10 @@ class _Load:
             ("  CPU per request", f"service {service:.2f}, OPA {opa:.2f} ms", ""),
         ]
 
-    def _work(self, path: str) -> None:
+    def _work(self) -> None:
         with contextlib.closing(http.client.HTTPConnection(self._address)) as connection:
             while (due := self._due.get()) is not None:
-                at, body = due
+                at, path, body = due
                 reply = self._send(connection, path, body)
                 self._totals.append((time.perf_counter() - at) * 1e3)
                 for part in reply.headers["Server-Timing"].split(", "):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dataspine.web.app import create_app
 __all__ = ["serve"]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SWITCH_SECONDS = 0.0005
 
 
 def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -98,6 +100,8 @@ def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> N
         started()
 
     server.startup = startup  # type: ignore[method-assign]
+    # A request changes threads several times; behind a busy one each change waits this long.
+    sys.setswitchinterval(SWITCH_SECONDS)
     listener.listen(1024)
     server.run([listener])
     # uvicorn raises the signal again after its own end; ours is to return in order.

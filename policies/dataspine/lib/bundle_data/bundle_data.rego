@@ -42,7 +42,9 @@ faults contains sprintf("matrix: %s belongs to more than one geography", [place]
 
 _is_config if {
 	is_object(data.dataspine.config.rules)
-	{severity | severity := data.dataspine.config.rules[_]} - {"error", "warn", "ignore"} == set()
+	every severity in data.dataspine.config.rules {
+		severity in {"error", "warn", "ignore"}
+	}
 	every key, section in object.remove(data.dataspine.config, ["rules"]) {
 		settings.is_whole(key, section)
 	}
