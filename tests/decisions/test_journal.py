@@ -1,4 +1,8 @@
-from collections.abc import Iterator
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dataspine.core.database import Database
-from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 from dataspine.decisions._tables import decision_log, journal
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.journal import DecisionLog, Ingested, Journal, Search
@@ -167,3 +171,67 @@ def test_a_log_event_is_joined_to_the_journal_by_digest_and_id(
         ("d1", "r1", QUESTION.digest),
         ("other", None, None),
     ]
+
+
+class _Slow(Database):
+    """A database whose first transaction waits until it is let go; counts transactions."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.begun = 0
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.failure: Exception | None = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        self.begun += 1
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.begun > 1 and self.failure is not None:
+            raise self.failure
+        with super().begin() as connection:
+            yield connection
+
+
+def _noted(slow: _Slow, kept: Journal, decisions: Sequence[Decision]) -> list[BaseException | None]:
+    """Note the first alone and the others while it is being written; return each one's error."""
+    with ThreadPoolExecutor(len(decisions)) as pool:
+
+        def note(decision: Decision) -> Future[None]:
+            return pool.submit(kept.note, decision, name="n", actor="a")
+
+        first = note(decisions[0])
+        assert slow.entered.wait(10)
+        others = [note(decision) for decision in decisions[1:]]
+        while len(kept._waiting.rows) < len(others):
+            time.sleep(0.001)
+        slow.gate.set()
+        return [each.exception(10) for each in (first, *others)]
+
+
+@pytest.fixture
+def slow(database: Database) -> Iterator[_Slow]:
+    slow = _Slow(database.path)
+    yield slow
+    slow.close()
+
+
+def test_callers_that_wait_together_share_a_transaction(slow: _Slow) -> None:
+    kept = Journal(slow)
+    decisions = [replace(ALLOWED, decision_id=f"d{number}") for number in range(6)]
+
+    assert _noted(slow, kept, decisions) == [None] * 6
+    assert slow.begun == 2
+    assert {each.decision.decision_id for each in kept.list()} == {f"d{n}" for n in range(6)}
+    assert [(each.acted, each.class_count) for each in kept.list()] == [(False, 1)] * 6
+
+
+def test_a_failure_reaches_every_caller_and_no_later_one(slow: _Slow) -> None:
+    kept = Journal(slow)
+    slow.failure = UnavailableError("full", where="spine.db", remedy="")
+    decisions = [replace(ALLOWED, decision_id=f"d{number}") for number in range(4)]
+
+    assert _noted(slow, kept, decisions) == [None, *[slow.failure] * 3]
+    slow.failure = None
+    kept.note(replace(ALLOWED, decision_id="later"), name="n", actor="a")
+    assert [each.decision.decision_id for each in kept.list()] == ["later", "d0"]
