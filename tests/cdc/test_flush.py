@@ -20,18 +20,21 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataspine.cdc._tables import flushes
+from dataspine.cdc._tables import flushes, outcomes
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
-from dataspine.cdc.flush import CRASH_POINTS, FlushRecord, FlushTarget
+from dataspine.cdc.flush import CRASH_POINTS, FlushRecord, FlushTarget, recover
 from dataspine.cdc.mask import Masker
 from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.replay import replay
 from dataspine.cdc.route import load_route
 from dataspine.cdc.runner import Runner, Status
-from dataspine.core.database import Database
+from dataspine.cdc.state import RouteStore
+from dataspine.core.database import Database, metadata
+from dataspine.core.errors import UnavailableError
 from dataspine.decisions.decision import Decision, Policy, Violation
+from dataspine.decisions.journal import Journal
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 MASKER = Masker(b"k" * 32, "analytics")
@@ -70,11 +73,12 @@ class ListAsker:
 
     allowed: dict[str, list[str]]
     number: int = 1
+    asked: dict[str, Decision] = field(default_factory=dict)
 
     def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
         allow = row.get("country") in self.allowed[facts["sink"]["name"]]
         violation = Violation("residency.x", "error", "m", "/row", "Do something.")
-        return Decision(
+        made = Decision(
             decision_id=f"d-{facts['sink']['name']}-{row.get('country')}",
             point=point,
             allow=allow,
@@ -85,6 +89,8 @@ class ListAsker:
             evaluated_at=NOW,
             valid_until=None,
         )
+        self.asked[made.decision_id] = made
+        return made
 
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> Compiled:
         countries = self.allowed[facts["sink"]["name"]]
@@ -142,7 +148,10 @@ class World:
         self.asker = ListAsker({"eu": ["DE", "FR"], "us": ["US", "FR"]})
         self.database = Database(folder / "spine.db")
         with self.database.begin() as connection:
-            flushes.create(connection, checkfirst=True)
+            metadata.create_all(
+                connection, [flushes, outcomes, metadata.tables["journal"]], checkfirst=True
+            )
+        self.journal = Journal(self.database)
         self.dead = DeadLetterStore(folder / "dead-letter" / "eu-west-1.db", "r")
         self.records: list[FlushRecord] = []
         self.target = FlushTarget(
@@ -155,7 +164,7 @@ class World:
             self.database,
             self.asker,
             lambda table, relation, sink: {"table": table.name, "sink": {"name": sink}},
-            lambda connection, record: self.records.append(record),
+            self.record,
             clock=lambda: NOW,
         )
 
@@ -177,6 +186,25 @@ class World:
             connection.close()
         assert len({r[0] for r in found}) == len(found)
         return {r[0]: r[1:] for r in found}
+
+    def record(self, connection: sa.Connection, record: FlushRecord) -> None:
+        self.records.append(record)
+        for decision_id in record.classes:
+            self.journal.record_class(
+                connection,
+                self.asker.asked[decision_id],
+                name="r",
+                actor="ada",
+                flush_id=record.id,
+            )
+
+    def classes(self) -> dict[str, tuple[int, bool]]:
+        """What the journal says of each class: its rows, and whether they were acted on."""
+        entries = self.journal.list(limit=1000)
+        return {e.decision.decision_id: (e.class_count, e.acted) for e in entries}
+
+    def outcomes(self) -> dict[str, dict[str, int]]:
+        return RouteStore(self.database).outcomes("r")
 
     def parked(self, sink: str) -> set[str]:
         """Keys whose newest version is parked."""
@@ -270,6 +298,7 @@ def test_snapshot_and_stream_put_each_row_where_policy_allows(world: World) -> N
         "eu": {"applied": 2, "masked": 0, "parked": 2, "deleted": 0, "dropped": 0},
         "us": {"applied": 0, "masked": 2, "parked": 2, "deleted": 0, "dropped": 0},
     }
+    assert world.outcomes() == runner.status.outcomes
     assert set(world.states()) == {"applied"}
     assert source.confirmed == [208]
     world.check(log.rows)
@@ -535,4 +564,53 @@ def test_killed_at_any_step_the_next_run_loses_and_doubles_nothing(
     assert set(world.states()) <= {"applied", "discarded"}
     assert world.dead.pending() == set()
     assert len(world.dead.parked("eu", "people")) == 3
+    # Whatever was undone or done again, each class counts its rows once, and no class is missing.
+    assert world.classes() == {
+        f"d-{sink}-{country}": (rows, True)
+        for sink in ("eu", "us")
+        for country, rows in {"DE": 1, "US": 2, "FR": 1, "BR": 1}.items()
+    }
+    assert world.outcomes() == {
+        "eu": {"applied": 2, "masked": 0, "parked": 3, "deleted": 1, "dropped": 0},
+        "us": {"applied": 0, "masked": 3, "parked": 2, "deleted": 1, "dropped": 0},
+    }
+    world.close()
+
+
+def test_class_counts_the_rows_of_later_flushes_too(world: World) -> None:
+    log = Log()
+    for number in range(3):
+        log.transaction(("put", str(number), "DE", "a"), ("put", f"1{number}", "BR", "b"))
+        world.run(MemorySource([], log.batches, threading.Event()))
+    assert {k: v for k, v in world.classes().items() if k.startswith("d-eu")} == {
+        "d-eu-DE": (3, True),
+        "d-eu-BR": (3, True),
+    }
+
+
+def test_decision_of_a_discarded_flush_is_recorded_again_by_the_next(world: World) -> None:
+    log, failures = Log(), [1]
+    log.transaction(("put", "1", "DE", "a"))
+
+    def fail(point: str) -> None:
+        if point == "recorded" and world.records[-1].counts["parked"] and failures:
+            failures.pop()
+            raise UnavailableError("the disk is full", remedy="Free it.", code="cdc.sink_failed")
+
+    world.target.hook = fail
+    for expected in ({}, {"d-eu-DE": (1, True), "d-us-DE": (1, True)}):
+        world.run(MemorySource([], log.batches, threading.Event()))
+        assert world.classes() == expected
+    assert sorted(world.states()) == ["applied"] * 4 + ["discarded"] * 2
+
+
+def test_asked_and_discarded_is_not_acted_on(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    subprocess.run(
+        [sys.executable, "-c", CHILD, __file__, str(folder), "recorded"], timeout=120, check=False
+    )
+    world = World(folder)
+    assert recover(world.target, "shop")["eu"] == 100
+    assert set(world.classes().values()) == {(0, False)}
+    assert world.outcomes()["eu"]["parked"] == 0
     world.close()

@@ -132,16 +132,16 @@ class _Compiled:
 
 
 class _Asker:
-    """Asks the session's engine, and remembers what it said until a flush records it."""
+    """Asks the session's engine, and remembers what it said until a flush with it is applied."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._unrecorded: dict[str, Decision] = {}
+        self._fresh: dict[str, Decision] = {}
 
     def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
         question = DecisionInput(point, self._session.clock(), facts, row)
         decision = self._session.decide(question)
-        self._unrecorded[decision.decision_id] = decision
+        self._fresh[decision.decision_id] = decision
         return decision
 
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
@@ -165,8 +165,13 @@ class _Asker:
         metadata = verify(current[1], session.active.trust).metadata
         return bool(metadata.get(UNFILTERED))
 
-    def take(self, decision_id: str) -> Decision | None:
-        return self._unrecorded.pop(decision_id, None)
+    def fresh(self, decision_id: str) -> Decision | None:
+        """Return a decision that no applied flush has; one of a discarded flush still counts."""
+        return self._fresh.get(decision_id)
+
+    def settle(self) -> None:
+        """Forget everything: what a flush used is recorded, and the rest was the gate's proof."""
+        self._fresh.clear()
 
 
 class _Recorder:
@@ -188,16 +193,14 @@ class _Recorder:
 
     def __call__(self, connection: sa.Connection, record: FlushRecord) -> None:
         session = self._session
-        for decision_id, count in record.classes.items():
-            decision = self._asker.take(decision_id)
+        for decision_id in record.classes:
+            decision = self._asker.fresh(decision_id)
             if decision is not None:
-                session.journal.record(
+                session.journal.record_class(
                     connection,
                     decision,
                     name=record.route,
                     actor=session.actor,
-                    acted=True,
-                    class_count=count,
                     flush_id=record.id,
                 )
         event = events.flush_applied(
@@ -215,12 +218,15 @@ class _Recorder:
 class _Watch:
     """Decides the route again when a new revision is active or its decision is about to end."""
 
-    def __init__(self, session: Session, stored: StoredRoute) -> None:
+    def __init__(self, session: Session, stored: StoredRoute, asker: _Asker) -> None:
         self._session = session
         self._stored = stored
+        self._asker = asker
         self.decision: Decision | None = None
 
     def __call__(self, point: str) -> None:
+        if point == "applied":
+            self._asker.settle()
         if point != "planned" or self._holds():
             return
         session = self._session
@@ -266,7 +272,7 @@ def open_target(session: Session, route: Route, stored: StoredRoute) -> Iterator
         for sink in route.sinks
     ]
     asker = _Asker(session)
-    watch = _Watch(session, stored)
+    watch = _Watch(session, stored, asker)
     recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
     store = _dead_letter_store(session, route)
     try:

@@ -21,7 +21,15 @@ from dataspine.core.errors import InputError, NotFoundError
 from dataspine.decisions._tables import decision_log, flushes, journal
 from dataspine.decisions.decision import Decision
 
-__all__ = ["DecisionLog", "Entry", "Ingested", "Journal", "Search"]
+__all__ = [
+    "DecisionLog",
+    "Entry",
+    "Ingested",
+    "Journal",
+    "Search",
+    "count_rows",
+    "release",
+]
 
 _MAX_PAGE = 1_000
 _MAX_ID = 200
@@ -121,6 +129,37 @@ class Journal:
         key = connection.execute(journal.insert().values(**row, **changed)).inserted_primary_key
         return int(key[0]) if key is not None else 0
 
+    def record_class(
+        self,
+        connection: sa.Connection,
+        decision: Decision,
+        *,
+        name: str,
+        actor: str,
+        flush_id: int,
+    ) -> None:
+        """Write the entry of a class of rows that a flush uses first; ``count_rows`` counts them.
+
+        An entry that ``release`` gave back, because an earlier flush was discarded, is taken again.
+        """
+        known = journal.c.decision_id == decision.decision_id
+        if connection.scalar(sa.select(journal.c.id).where(known)) is None:
+            self.record(
+                connection,
+                decision,
+                name=name,
+                actor=actor,
+                acted=True,
+                class_count=0,
+                flush_id=flush_id,
+            )
+        else:
+            connection.execute(
+                journal.update()
+                .where(known, journal.c.flush_id.is_(None))
+                .values(acted=True, flush_id=flush_id)
+            )
+
     def note(self, decision: Decision, *, name: str, actor: str) -> None:
         """Write the entry of a decision that nothing is done about; return when it is durable.
 
@@ -187,6 +226,25 @@ class Journal:
                 counts = counted.setdefault(point, {"allow": 0, "deny": 0})
                 counts["allow" if allow else "deny"] = number
         return counted
+
+
+def count_rows(connection: sa.Connection, classes: Mapping[str, int]) -> None:
+    """Add rows to the entries of their classes: decision id → rows of a flush just applied."""
+    if classes:
+        added = [{"of": each, "rows": rows} for each, rows in classes.items()]
+        connection.execute(
+            journal.update()
+            .where(journal.c.decision_id == sa.bindparam("of"))
+            .values(class_count=journal.c.class_count + sa.bindparam("rows")),
+            added,
+        )
+
+
+def release(connection: sa.Connection, flush_ids: Sequence[int]) -> None:
+    """Give back the entries of discarded flushes: they were asked, and not acted on."""
+    connection.execute(
+        journal.update().where(journal.c.flush_id.in_(flush_ids)).values(acted=False, flush_id=None)
+    )
 
 
 class DecisionLog:

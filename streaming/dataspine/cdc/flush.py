@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.cdc._plan import Entries, Segment, entries, fill, segments
-from dataspine.cdc._tables import flushes
+from dataspine.cdc._tables import flushes, outcomes
 from dataspine.cdc.dead_letter import WHOLE_TABLE, DeadLetterStore, Parked, Tombstone
 from dataspine.cdc.duckdb_sink import DuckDbSink, Key, Partial, SinkSession, Upserts
 from dataspine.cdc.event import UNCHANGED, Batch, Column, Op, Relation, Row
@@ -28,6 +29,7 @@ from dataspine.cdc.route import Route, Table
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
+from dataspine.decisions.journal import count_rows, release
 
 __all__ = [
     "CRASH_POINTS",
@@ -59,7 +61,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class FlushRecord:
-    """What a flush did at one sink; ``classes`` counts the rows under each decision id."""
+    """What a flush did at one sink; ``classes`` counts the rows under each decision id.
+
+    The rows count in the journal, and the outcomes in the route's, when the flush is *applied*.
+    """
 
     id: int
     uid: str
@@ -212,6 +217,7 @@ class Flush:
                 end_lsn=end_lsn,
                 revision=lane.revision,
                 counts=counts,
+                classes=dict(lane.classes),
                 state="pending",
                 created_at=rfc3339(self._target.clock()),
             )
@@ -465,20 +471,46 @@ def recover(target: FlushTarget, source: str) -> dict[str, int | None]:
     for uid in {*gone, *(target.dead_letter.pending() - recorded)}:
         target.dead_letter.forget(uid)
     _mark(target.database, done)
-    if gone:
-        with target.database.begin() as connection:
-            connection.execute(
-                flushes.update().where(flushes.c.uid.in_(gone)).values(state="discarded")
-            )
+    _discard(target.database, gone)
     return positions
 
 
 def _mark(database: Database, uids: Sequence[str]) -> None:
-    if uids:
-        with database.begin() as connection:
+    """Make flushes visible: state, outcomes and the rows of each class change together, once."""
+    if not uids:
+        return
+    with database.begin() as connection:
+        applied = connection.execute(
+            flushes.update()
+            .where(flushes.c.uid.in_(uids), flushes.c.state == "pending")
+            .values(state="applied")
+            .returning(flushes.c.route, flushes.c.sink, flushes.c.counts, flushes.c.classes)
+        ).all()
+        for route, sink, counts, classes in applied:
+            count_rows(connection, classes)
+            added = [
+                {"route": route, "sink": sink, "outcome": word, "records": number}
+                for word, number in counts.items()
+            ]
+            statement = insert(outcomes)
+            total = outcomes.c.records + statement.excluded.records
+            keys = ["route", "sink", "outcome"]
             connection.execute(
-                flushes.update().where(flushes.c.uid.in_(uids)).values(state="applied")
+                statement.on_conflict_do_update(keys, set_={"records": total}), added
             )
+
+
+def _discard(database: Database, uids: Sequence[str]) -> None:
+    if not uids:
+        return
+    with database.begin() as connection:
+        gone = connection.execute(
+            flushes.update()
+            .where(flushes.c.uid.in_(uids))
+            .values(state="discarded")
+            .returning(flushes.c.id)
+        ).scalars()
+        release(connection, list(gone))
 
 
 def _value(value: object) -> str | None:

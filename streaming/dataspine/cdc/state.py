@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from dataspine.cdc._tables import flushes
+from dataspine.cdc._tables import outcomes
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import NotFoundError
@@ -92,16 +92,14 @@ class RouteStore:
             connection.execute(routes.delete().where(routes.c.name == name))
 
     def outcomes(self, name: str) -> dict[str, dict[str, int]]:
-        """Add up the applied flushes of a route, per sink."""
-        query = sa.select(flushes.c.sink, flushes.c.counts).where(
-            flushes.c.route == name, flushes.c.state == "applied"
+        """Return how many records each sink of a route has per outcome."""
+        query = sa.select(outcomes.c.sink, outcomes.c.outcome, outcomes.c.records).where(
+            outcomes.c.route == name
         )
         added: dict[str, dict[str, int]] = {}
         with self._database.read() as connection:
-            for sink, counts in connection.execute(query):
-                held = added.setdefault(sink, {})
-                for word, number in counts.items():
-                    held[word] = held.get(word, 0) + number
+            for sink, word, records in connection.execute(query):
+                added.setdefault(sink, {})[word] = records
         return added
 
 
