@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -25,14 +26,15 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
 from dataspine.cdc.flush import CRASH_POINTS, FlushRecord, FlushTarget, recover
+from dataspine.cdc.lag import Lag
 from dataspine.cdc.mask import Masker
-from dataspine.cdc.postgres import PostgresSource
+from dataspine.cdc.postgres import PostgresSource, SlotState
 from dataspine.cdc.replay import replay
 from dataspine.cdc.route import load_route
 from dataspine.cdc.runner import Runner, Status
 from dataspine.cdc.state import RouteStore
 from dataspine.core.database import Database, metadata
-from dataspine.core.errors import UnavailableError
+from dataspine.core.errors import ConflictError, DataSpineError, NotFoundError, UnavailableError
 from dataspine.decisions.decision import Decision, Policy, Violation
 from dataspine.decisions.journal import Journal
 
@@ -112,6 +114,10 @@ class MemorySource:
     stop: threading.Event
     confirmed: list[int] = field(default_factory=list)
     point: int = 100
+    skew: float = 0.0
+    lost: DataSpineError | None = None
+    beats: int = 0
+    done: Callable[[], bool] = lambda: True
 
     def prepare(self) -> int:
         return self.point
@@ -125,14 +131,27 @@ class MemorySource:
 
     def stream(self, start_lsn: int) -> Iterator[Batch | None]:
         yield from [b for b in self.log if b.begin_lsn >= start_lsn]
-        self.stop.set()
         while True:
+            if self.done():
+                self.stop.set()
             yield None
 
     def confirm(self, lsn: int) -> None:
         self.confirmed.append(lsn)
 
-    def destroy(self) -> None: ...
+    def heartbeat(self) -> None:
+        self.beats += 1
+
+    def probe(self) -> SlotState:
+        if self.lost is not None:
+            raise self.lost
+        return SlotState(0, True, 7, False)
+
+    def clock_skew(self) -> float:
+        return self.skew
+
+    def destroy(self) -> None:
+        self.lost = None
 
     def disconnect(self) -> None: ...
 
@@ -370,6 +389,130 @@ def test_new_sink_starts_all_over_from_one_snapshot(world: World) -> None:
     (world.folder / "us.duckdb").unlink()
     world.run(MemorySource([], [], threading.Event(), point=400))
     assert world.rows("eu") == {}
+
+
+GONE = NotFoundError("the slot does not exist", remedy="…", code="cdc.slot_missing")
+
+
+def test_lost_slot_starts_over_without_stale_rows_or_stale_letters(world: World) -> None:
+    """Rows that went away unseen vanish, parked ones are superseded, and every row counts."""
+    first = [("1", "DE", "a"), ("2", "BR", "b"), ("3", "BR", "c"), ("4", "DE", "d")]
+    world.run(MemorySource(first, [], threading.Event()))
+    told: list[tuple[str, str]] = []
+    lost = MemorySource([("2", "BR", "b"), ("4", "DE", "new")], [], threading.Event(), point=300)
+    lost.lost = GONE
+    runner = Runner(
+        world.target, {"shop": lost}, on_status=lambda s: told.append((s.state, s.problem))
+    )
+    runner.run(lost.stop)
+    why = "cdc.slot_missing: the slot does not exist"
+    assert told[:3] == [("starting over", why), ("snapshot", ""), ("streaming", "")]
+    assert runner.status.started_over == {"shop": why}
+    world.check({"2": ("2", "BR", "b"), "4": ("4", "DE", "new")})
+    assert world.rows("eu") == {"4": ("DE", "new")}
+    assert world.dead.counts() == {"discarded": 6, "parked": 3}
+    assert world.dead.parked_by_sink() == {
+        "eu": (1, int(NOW.timestamp())),
+        "us": (2, int(NOW.timestamp())),
+    }
+    assert world.outcomes()["eu"] == {
+        "applied": 3,
+        "masked": 0,
+        "parked": 3,
+        "deleted": 0,
+        "dropped": 0,
+    }
+    # Nothing that was given up comes back.
+    world.asker.allowed["eu"].append("BR")
+    world.asker.number = 2
+    replay(world.target, {"people": PEOPLE})
+    assert world.rows("eu") == {"2": ("BR", "b"), "4": ("DE", "new")}
+
+
+def test_foreign_slot_ends_the_route_untouched(world: World) -> None:
+    world.run(MemorySource([("1", "DE", "a")], [], threading.Event()))
+
+    class Foreign(MemorySource):
+        def destroy(self) -> None:
+            raise ConflictError("the slot belongs to another database", code="cdc.slot_foreign")
+
+    source = Foreign([], [], threading.Event(), lost=GONE)
+    with pytest.raises(ConflictError, match="another database"):
+        world.run(source)
+    assert world.rows("eu") == {"1": ("DE", "a")}
+
+
+def test_heartbeat_moves_the_sinks_and_writes_nothing_else(world: World) -> None:
+    world.run(MemorySource([("1", "DE", "a")], [], threading.Event()))
+    before = world.states()
+    beat = Batch(500, [], Commit(500, 508, NOW.timestamp() - 2), heartbeat=True)
+    foreign = Batch(600, [], Commit(600, 608, NOW.timestamp() - 9))
+    source = MemorySource([], [beat, foreign], threading.Event())
+    runner = Runner(world.target, {"shop": source}, now=NOW.timestamp)
+    runner.run(source.stop)
+    assert source.beats == 1
+    assert [s.position("r", "shop") for s in world.target.sinks] == [608, 608]
+    assert source.confirmed == [608]
+    assert world.states() == before
+    assert runner.status.lag == {s: Lag(2.0, 2.0, 0, skewed=False) for s in ("eu", "us")}
+    assert runner.status.slot_lag_bytes == {"shop": 7}
+
+
+@pytest.mark.parametrize("skew", [5.0, -5.0])
+def test_a_skewed_source_clock_is_measured_and_subtracted(world: World, skew: float) -> None:
+    row = Change(Op.INSERT, PEOPLE, ("1", "DE", "a"), None, 0)
+    log = [Batch(500, [row], Commit(500, 508, NOW.timestamp() + skew - 1))]
+    source = MemorySource([], log, threading.Event(), skew=skew)
+    runner = Runner(world.target, {"shop": source}, now=NOW.timestamp)
+    runner.run(source.stop)
+    assert runner.status.lag["eu"] == Lag(1.0, 1.0, 1, skewed=False)
+    assert runner.status.clock_skew == {"shop": skew}
+
+
+def test_paused_sink_raises_the_lag_until_it_goes_on(world: World) -> None:
+    row = Change(Op.INSERT, PEOPLE, ("1", "DE", "a"), None, 0)
+    at = NOW.timestamp()
+    source = MemorySource([], [Batch(500, [row], Commit(500, 508, at - 1))], threading.Event())
+    seen: list[tuple[str, float]] = []
+    failures = [1, 1]
+
+    def fail(point: str) -> None:
+        if (
+            point == "dead-letter"
+            and world.target.sinks[0].path.exists()
+            and world.records
+            and failures
+        ):
+            failures.pop()
+            raise UnavailableError("the sink is away", code="cdc.sink_failed")
+
+    world.target.hook = fail
+    times = (at + 60 * n for n in itertools.count())
+    runner = Runner(
+        world.target,
+        {"shop": source},
+        on_status=lambda s: seen.append((s.state, s.lag["eu"].p95)),
+        now=lambda: next(times),
+    )
+    source.done = lambda: not failures and runner.status.outcomes["eu"]["applied"] > 0
+    runner.run(source.stop)
+    waiting = [lag for state, lag in seen if state == "waiting"]
+    assert len(waiting) == 2
+    assert 60 <= waiting[0] < waiting[1]
+    assert runner.status.outcomes["eu"]["applied"] == 1
+
+
+def test_sources_take_turns_and_a_huge_transaction_is_not_cut_in(world: World) -> None:
+    many = Log()
+    many.transaction(*(("put", str(i), "DE", "n") for i in range(40)), pieces=8)
+    few = Log()
+    few.transaction(("put", "900", "DE", "n"))
+    one = MemorySource([], many.batches, threading.Event())
+    other = MemorySource([], few.batches, one.stop)
+    one.stop = threading.Event()  # the second source ends the run, and it comes last
+    runner = Runner(world.target, {"shop": one, "more": other}, flush_rows=10)
+    runner.run(other.stop)
+    assert runner.status.outcomes["eu"]["applied"] == 41
 
 
 def test_open_sink_file_makes_the_route_wait(world: World) -> None:

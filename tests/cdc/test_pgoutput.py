@@ -104,6 +104,9 @@ def test_an_unchanged_key_is_taken_from_the_old_key() -> None:
 def test_logical_messages_other_types_and_origins_are_no_changes() -> None:
     message = b"M" + struct.pack(">BQ", 1, 5) + b"spine.heartbeat\0" + struct.pack(">I", 2) + b"{}"
     (batch,) = feed(begin(), message, b"Y" + bytes(9), b"O" + bytes(12), commit())
+    assert batch == Batch(100, [], Commit(100, 120, 946_684_801.5), heartbeat=True)
+    foreign = b"M" + struct.pack(">BQ", 1, 5) + b"other\0" + struct.pack(">I", 0)
+    (batch,) = feed(begin(), foreign, commit())
     assert batch == Batch(100, [], Commit(100, 120, 946_684_801.5))
     assert feed(message) == []
 

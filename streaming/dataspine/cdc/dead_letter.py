@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from dataspine.core.clock import rfc3339
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 
 __all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Tombstone"]
@@ -28,7 +31,7 @@ CREATE TABLE IF NOT EXISTS dead_letter (
   id INTEGER PRIMARY KEY, route TEXT NOT NULL, source TEXT NOT NULL, sink TEXT NOT NULL,
   tbl TEXT NOT NULL, key_hash TEXT NOT NULL, lsn INTEGER NOT NULL, seq INTEGER NOT NULL, home TEXT,
   codes TEXT NOT NULL, decision_id TEXT NOT NULL, payload TEXT NOT NULL, flush TEXT NOT NULL,
-  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, parked_at INTEGER NOT NULL,
   UNIQUE (route, sink, tbl, lsn, seq));
 CREATE INDEX IF NOT EXISTS dead_letter_key ON dead_letter (route, sink, tbl, key_hash, lsn, seq);
 CREATE INDEX IF NOT EXISTS dead_letter_flush ON dead_letter (flush) WHERE state = 'pending';
@@ -41,11 +44,14 @@ CREATE TABLE IF NOT EXISTS tombstone (
 CREATE INDEX IF NOT EXISTS tombstone_flush ON tombstone (flush) WHERE state = 'pending';
 """
 
-_LETTER = "id, route, source, sink, tbl, lsn, seq, home, codes, decision_id, state, attempt"
+_LETTER = (
+    "id, route, source, sink, tbl, lsn, seq, home, codes, decision_id, state, attempt, parked_at"
+)
+_COLUMNS = _LETTER.count(",") + 1
 
 
 class Parked(NamedTuple):
-    """A row to park; ``payload`` is JSON text of column name to value."""
+    """A row to park; ``payload`` is JSON text, ``parked_at`` seconds since the epoch."""
 
     source: str
     sink: str
@@ -58,6 +64,7 @@ class Parked(NamedTuple):
     decision_id: str
     payload: str
     flush: str
+    parked_at: int
 
 
 class Tombstone(NamedTuple):
@@ -87,6 +94,7 @@ class Letter:
     decision_id: str
     state: str
     attempt: int
+    parked_at: int
     key_hash: str = ""
     payload: str = ""
 
@@ -105,6 +113,7 @@ class Letter:
             "decision_id": self.decision_id,
             "state": self.state,
             "attempt": self.attempt,
+            "parked_at": rfc3339(datetime.fromtimestamp(self.parked_at, UTC)),
         }
 
 
@@ -126,7 +135,21 @@ class DeadLetterStore:
             for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             self._connection.executescript(_SCHEMA)
+            self._date()
         path.chmod(0o600)
+
+    @classmethod
+    def existing(cls, path: Path, route: str) -> Self | None:
+        """Open the store when there is one: whoever only looks makes no file."""
+        return cls(path, route) if path.exists() else None
+
+    def _date(self) -> None:
+        # A store from before rows were dated counts their age from its first opening.
+        if not self._run("SELECT 1 FROM pragma_table_info('dead_letter') WHERE name = 'parked_at'"):
+            now = int(time.time())
+            self._run(
+                f"ALTER TABLE dead_letter ADD COLUMN parked_at INTEGER NOT NULL DEFAULT {now}"
+            )
 
     def close(self) -> None:
         """Close the file; an open transaction is lost."""
@@ -152,8 +175,8 @@ class DeadLetterStore:
         with self._translated():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO dead_letter (route, source, sink, tbl, key_hash, lsn, seq,"
-                " home, codes, decision_id, payload, flush, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+                " home, codes, decision_id, payload, flush, parked_at, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
                 ((self.route, *row) for row in rows),
             )
 
@@ -180,8 +203,20 @@ class DeadLetterStore:
         return payload
 
     def settle(self, flush: str) -> None:
-        """Make a flush's rows visible: the sink has it."""
+        """Make a flush's rows visible: the sink has it.
+
+        Rows parked before it emptied their table (TRUNCATE, a new snapshot) are given up: they are
+        gone at the source, or are in the flush again.
+        """
         with self._transaction():
+            self._run(
+                "UPDATE dead_letter SET state = 'discarded' WHERE state = 'parked' AND route = ?"
+                " AND EXISTS (SELECT 1 FROM tombstone t WHERE t.flush = ? AND t.state = 'pending'"
+                " AND t.key_hash = '' AND t.route = dead_letter.route"
+                " AND t.sink = dead_letter.sink AND t.tbl = dead_letter.tbl"
+                " AND (t.lsn, t.seq) > (dead_letter.lsn, dead_letter.seq))",
+                (self.route, flush),
+            )
             self._run(
                 "UPDATE dead_letter SET state = 'parked' WHERE flush = ? AND state = 'pending'",
                 (flush,),
@@ -209,13 +244,28 @@ class DeadLetterStore:
     # -- what replay and people need ---------------------------------------------------------
 
     def letters(
-        self, *, state: str = "parked", sink: str | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        state: str = "parked",
+        sink: str | None = None,
+        table: str | None = None,
+        code: str | None = None,
+        after: int = 0,
+        limit: int = 100,
     ) -> list[Letter]:
-        """List rows of a state, oldest first, without payloads."""
+        """List at most 500 rows of a state, oldest first, without payloads; None means any.
+
+        ``after`` continues a list: only rows with a greater id.
+        """
         rows = self._run(
             f"SELECT {_LETTER} FROM dead_letter WHERE route = ? AND state = ? AND id > ?"  # noqa: S608 - constants
-            " AND (? IS NULL OR sink = ?) ORDER BY id LIMIT ?",
-            (self.route, state, after, sink, sink, max(1, min(limit, _PAGE))),
+            " AND (? IS NULL OR sink = ?) AND (? IS NULL OR tbl = ?) AND (? IS NULL OR EXISTS"
+            " (SELECT 1 FROM json_each(dead_letter.codes) WHERE json_each.value = ?))"
+            " ORDER BY id LIMIT ?",
+            (
+                *(self.route, state, after, sink, sink, table, table, code, code),
+                max(1, min(limit, _PAGE)),
+            ),
         )
         return [_letter(row) for row in rows]
 
@@ -252,6 +302,16 @@ class DeadLetterStore:
             (self.route,),
         )
         return {str(state): int(str(count)) for state, count in rows}
+
+    def parked_by_sink(self) -> dict[str, tuple[int, int]]:
+        """Return per sink how many rows are parked, and since when the oldest one is (seconds)."""
+        rows = self._run(
+            "SELECT p.sink, p.number, d.parked_at FROM (SELECT sink, count(*) number, min(id) first"
+            " FROM dead_letter WHERE route = ? AND state = 'parked' GROUP BY sink) p"
+            " JOIN dead_letter d ON d.id = p.first",
+            (self.route,),
+        )
+        return {str(sink): (int(str(number)), int(str(at))) for sink, number, at in rows}
 
     def keys(self, sink: str, table: str) -> list[str]:
         """Return the hashes of keys that have a parked row."""
@@ -332,8 +392,10 @@ class DeadLetterStore:
 
 
 def _letter(row: tuple[object, ...]) -> Letter:
-    number, route, source, sink, table, lsn, seq, home, codes, decision, state, attempt = row[:12]
-    key_hash, payload = row[12:] if len(row) > 12 else ("", "")
+    number, route, source, sink, table, lsn, seq, home, codes, decision, state, attempt, at = row[
+        :_COLUMNS
+    ]
+    key_hash, payload = row[_COLUMNS:] if len(row) > _COLUMNS else ("", "")
     return Letter(
         int(str(number)),
         str(route),
@@ -347,6 +409,7 @@ def _letter(row: tuple[object, ...]) -> Letter:
         str(decision),
         str(state),
         int(str(attempt)),
+        int(str(at)),
         str(key_hash),
         str(payload),
     )

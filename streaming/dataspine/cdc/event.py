@@ -8,9 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["UNCHANGED", "Batch", "Change", "Column", "Commit", "Op", "Relation", "Row", "Unchanged"]
+__all__ = [
+    "HEARTBEAT",
+    "UNCHANGED",
+    "Batch",
+    "Change",
+    "Column",
+    "Commit",
+    "Op",
+    "Relation",
+    "Row",
+    "Unchanged",
+]
+
+HEARTBEAT: Final = "spine.heartbeat"  # the prefix of the logical message that a route sends itself
 
 
 class Op(StrEnum):
@@ -91,10 +104,12 @@ class Batch(NamedTuple):
 
     ``snapshot`` is true for rows of the initial snapshot, which carry no commit time worth
     measuring. ``begin_lsn`` is the transaction's final position as its Begin announced it: the
-    position of every change in it.
+    position of every change in it. ``heartbeat`` is true for a transaction that a route sent itself
+    to see that it still arrives.
     """
 
     begin_lsn: int
     changes: list[Change]
     commit: Commit | None
     snapshot: bool = False
+    heartbeat: bool = False

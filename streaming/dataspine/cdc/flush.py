@@ -189,8 +189,7 @@ class Flush:
             target.dead_letter.commit()
             hook("dead-letter")
             # 2. The flush's row, with its lineage event.
-            with target.database.begin() as connection:
-                records = [self._record(connection, lane, end_lsn) for lane in self._lanes]
+            records = self._record(end_lsn)
             hook("recorded")
             # 3. Each sink, with the position, in its own transaction.
             for lane in self._lanes:
@@ -199,14 +198,22 @@ class Flush:
         finally:
             self._stack.close()
         # 4. Only now anything of it is visible.
-        for lane in self._lanes:
-            target.dead_letter.settle(lane.uid)
+        for record in records:
+            target.dead_letter.settle(record.uid)
         hook("settled")
         _mark(target.database, [record.uid for record in records])
         hook("applied")
         return records
 
-    def _record(self, connection: sa.Connection, lane: _Lane, end_lsn: int) -> FlushRecord:
+    def _record(self, end_lsn: int) -> list[FlushRecord]:
+        # A heartbeat moves the sinks' position and is nothing to tell.
+        moved = [lane for lane in self._lanes if self._snapshot or lane.tables]
+        if not moved:
+            return []
+        with self._target.database.begin() as connection:
+            return [self._record_lane(connection, lane, end_lsn) for lane in moved]
+
+    def _record_lane(self, connection: sa.Connection, lane: _Lane, end_lsn: int) -> FlushRecord:
         counts = {name: lane.counts[name] for name in Outcome.ALL}
         inserted = connection.execute(
             flushes.insert().values(
@@ -398,6 +405,7 @@ class _Lane:
         names = [column.name for column in relation.columns]
         guard = names.index(table.guard_columns[0]) if table.guard_columns else -1
         constant = table.home.get("constant")
+        parked_at = int(self._target.clock().timestamp())
         codes: dict[Verdict, str] = {}
         letters = []
         for index, verdict in enumerate(verdicts):
@@ -418,6 +426,7 @@ class _Lane:
                     verdict.decision_id,
                     _payload(names, row),
                     self.uid,
+                    parked_at,
                 )
             )
         self._target.dead_letter.park(letters)

@@ -10,7 +10,17 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
+from dataspine.cdc.event import (
+    HEARTBEAT,
+    UNCHANGED,
+    Batch,
+    Change,
+    Column,
+    Commit,
+    Op,
+    Relation,
+    Row,
+)
 from dataspine.core.errors import InputError
 
 __all__ = ["PIECE_BYTES", "PIECE_CHANGES", "Decoder", "MalformedMessageError", "type_name"]
@@ -105,6 +115,7 @@ class Decoder:
         self._begin = -1
         self._sequence = 0
         self._bytes = 0
+        self._heartbeat = False
 
     def feed(self, message: bytes) -> Batch | None:
         """Read one message; return a piece when one is complete.
@@ -135,6 +146,7 @@ class Decoder:
             self._begin = _begin(message, 1)[0]
             _require_end(message, 21)
             self._sequence = 0
+            self._heartbeat = False
         elif kind == _COMMIT:
             return self._end(message)
         elif kind == _RELATION:
@@ -142,7 +154,8 @@ class Decoder:
         elif kind == _TRUNCATE:
             return self._truncate(message)
         elif kind == _MESSAGE:
-            _skip_logical_message(message)
+            # Its transaction, if it has one, is what matters: it ends in an empty batch.
+            self._heartbeat |= _message_prefix(message) == HEARTBEAT
         elif kind not in (_TYPE, _ORIGIN):
             raise MalformedMessageError(f"the message kind {kind} is unknown")
         return None
@@ -220,7 +233,8 @@ class Decoder:
         _require_end(message, 26)
         if lsn != self._begin or end_lsn < lsn:
             raise MalformedMessageError("a commit does not belong to the open transaction")
-        batch = Batch(lsn, self._changes, Commit(lsn, end_lsn, at / 1e6 + _EPOCH))
+        commit = Commit(lsn, end_lsn, at / 1e6 + _EPOCH)
+        batch = Batch(lsn, self._changes, commit, heartbeat=self._heartbeat)
         self._changes = []
         self._bytes = 0
         self._begin = -1
@@ -296,11 +310,11 @@ def _string(message: bytes, offset: int) -> tuple[str, int]:
     return message[offset:end].decode(), end + 1
 
 
-def _skip_logical_message(message: bytes) -> None:
-    # Its transaction, if it has one, is what matters: it ends in an empty batch.
+def _message_prefix(message: bytes) -> str:
     _message(message, 1)
-    _, offset = _string(message, 10)
+    prefix, offset = _string(message, 10)
     _require_end(message, offset + 4 + _u32(message, offset)[0])
+    return prefix
 
 
 def _require_end(message: bytes, end: int) -> None:

@@ -21,7 +21,7 @@ from psycopg2.extras import ReplicationCursor
 from dataspine.cdc._catalog import Table, read_tables
 from dataspine.cdc._copy import copy_rows
 from dataspine.cdc._session import Session, close
-from dataspine.cdc.event import Batch, Change, Commit, Op, Relation, Row
+from dataspine.cdc.event import HEARTBEAT, Batch, Change, Commit, Op, Relation, Row
 from dataspine.cdc.pgoutput import Decoder
 from dataspine.core.clock import utc_now
 from dataspine.core.errors import (
@@ -31,13 +31,12 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 
-__all__ = ["HEARTBEAT", "PostgresSource", "SlotState"]
-
-HEARTBEAT: Final = "spine.heartbeat"
+__all__ = ["PostgresSource", "SlotState"]
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OLDEST: Final = 140_000  # pgoutput sends logical messages since 14
 _TICK: Final = 0.1
+_ROUND_TRIPS: Final = 3  # the shortest one is the truest
 _PATIENCE: Final = 10.0  # for another process to let go of the slot
 
 
@@ -80,6 +79,7 @@ class PostgresSource:
         self._exporter: Connection | None = None
         self._snapshot = ""
         self._point = 0
+        self._published: object = None
         self._stream: Connection | None = None
         self._cursor: ReplicationCursor | None = None
 
@@ -104,6 +104,7 @@ class PostgresSource:
         tables = self._tables()
         self._require_server(tables)
         # 2. The publication first: the slot's history must know it.
+        self._published = None
         self._session.execute(
             "create the publication",
             sql.SQL(
@@ -194,6 +195,41 @@ class PostgresSource:
         confirmed, active, lag, lost = rows[0]
         return SlotState(int(str(confirmed)), bool(active), max(0, int(str(lag))), bool(lost))
 
+    def probe(self) -> SlotState:
+        """Return the slot's state; raise when changes are, or will be, missed.
+
+        ``NotFoundError`` (``cdc.slot_missing``): slot or publication are gone. ``InputError``
+        (``cdc.slot_lost``): the server gave the slot up. ``ConflictError``
+        (``cdc.publication_changed``): the publication no longer sends what the route needs.
+        """
+        state = self.slot_state()
+        if state is None:
+            raise NotFoundError(
+                "the slot does not exist",
+                where=self._slot,
+                remedy="Run the route: it starts over with a new snapshot.",
+                code="cdc.slot_missing",
+            )
+        if state.lost:
+            raise InputError(
+                "the server gave the slot up",
+                where=self._slot,
+                remedy="Raise max_slot_wal_keep_size; the route starts over with a new snapshot.",
+                code="cdc.slot_lost",
+            )
+        self._require_publication()
+        return state
+
+    def clock_skew(self) -> float:
+        """Return by how many seconds the server's clock is ahead, within half a round trip."""
+        return min(self._round_trip() for _ in range(_ROUND_TRIPS))[1]
+
+    def _round_trip(self) -> tuple[float, float]:
+        before = time.time()
+        ((server,),) = self._session.query("SELECT extract(epoch FROM clock_timestamp())::text")
+        after = time.time()
+        return after - before, float(str(server)) - (before + after) / 2
+
     def destroy(self) -> None:
         """Drop slot and publication, ending whoever reads the slot; a second call does nothing."""
         self.disconnect()
@@ -263,8 +299,8 @@ class PostgresSource:
     def _require_publication(self) -> None:
         """Refuse a publication that no longer sends everything: a gap would go unseen."""
         rows = self._session.query(
-            "SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,"
-            " n.nspname, c.relname FROM pg_publication p"
+            "SELECT p.oid, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate"
+            " AND p.pubviaroot, n.nspname, c.relname FROM pg_publication p"
             " LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid"
             " LEFT JOIN pg_class c ON c.oid = r.prrelid"
             " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = %s",
@@ -277,7 +313,11 @@ class PostgresSource:
                 remedy="Destroy the route and start it again with a new snapshot.",
                 code="cdc.slot_missing",
             )
-        if not rows[0][0] or {row[1:] for row in rows} != set(self._names):
+        oid, whole = rows[0][:2]
+        self._published = self._published or oid
+        # Another object of the same name: what changed in between, nobody sent.
+        changed = not whole or oid != self._published
+        if changed or {row[2:] for row in rows} != set(self._names):
             raise ConflictError(
                 "the publication no longer sends every change of the route's tables",
                 where=self._publication,

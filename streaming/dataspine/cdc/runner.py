@@ -11,15 +11,22 @@ from typing import Protocol
 from dataspine.cdc.event import Batch
 from dataspine.cdc.flush import Flush, FlushRecord, FlushTarget, Outcome, recover
 from dataspine.cdc.lag import Lag, LagWindow
-from dataspine.core.errors import UnavailableError
+from dataspine.cdc.postgres import SlotState
+from dataspine.core.errors import DataSpineError
 
-__all__ = ["Runner", "Source", "Status"]
+__all__ = ["STARTING_OVER", "Runner", "Source", "Status"]
 
 # A flush has a fixed price (opening the sink, four durable commits); under load fewer are better,
 # and at the target rate this many rows still come within a third of a second.
 FLUSH_ROWS = 20_000
 FLUSH_SECONDS = 0.2
+PROBE_SECONDS = 10.0
+SKEW_SECONDS = 60.0
+REPORT_SECONDS = 5.0
+STARTING_OVER = "starting over"
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+# What was between the sinks' position and now cannot be had any more, except as a new snapshot.
+_LOST = frozenset({"cdc.slot_missing", "cdc.slot_lost", "cdc.publication_changed"})
 
 
 class Source(Protocol):
@@ -37,6 +44,15 @@ class Source(Protocol):
     def confirm(self, lsn: int) -> None:
         """Allow the source to forget everything up to a position."""
 
+    def heartbeat(self) -> None:
+        """Send a transaction through the stream: a batch with ``heartbeat`` set."""
+
+    def probe(self) -> SlotState:
+        """Say how far the source's slot is, or raise when changes are missed."""
+
+    def clock_skew(self) -> float:
+        """Return by how many seconds the source's clock is ahead."""
+
     def destroy(self) -> None:
         """Remove what ``prepare`` created."""
 
@@ -46,21 +62,30 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Status:
-    """What a route does now; ``outcomes`` counts since the start, per sink."""
+    """What a route does now; ``outcomes`` counts since the start, per sink.
+
+    ``clock_skew`` (seconds) and ``slot_lag_bytes`` are by source, as last sampled. ``started_over``
+    says by source why its last snapshot replaced an earlier life of the route.
+    """
 
     state: str = "starting"
     problem: str = ""
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
     lag: dict[str, Lag] = field(default_factory=dict)
     positions: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    clock_skew: dict[str, float] = field(default_factory=dict)
+    slot_lag_bytes: dict[str, int] = field(default_factory=dict)
+    started_over: dict[str, str] = field(default_factory=dict)
 
 
 class Runner:
     """Runs one route until told to stop.
 
     ``flush_rows`` bounds what is held in memory, within a transaction too. ``on_status`` is called
-    after each flush and at each change of state. A fault that a retry may cure makes the runner
-    start over at the sinks' positions; any other one ends ``run``.
+    after each flush, at each change of state and every few seconds. A fault that a retry may cure
+    makes the runner start again at the sinks' positions; where the source can no longer continue
+    there, with a new snapshot; any other one ends ``run``. A heartbeat is sent after
+    ``heartbeat_seconds`` without a flush.
     """
 
     def __init__(
@@ -71,12 +96,15 @@ class Runner:
         on_status: Callable[[Status], None] = lambda _status: None,
         now: Callable[[], float] = time.time,
         flush_rows: int = FLUSH_ROWS,
+        heartbeat_seconds: float = PROBE_SECONDS,
     ) -> None:
         self._target = target
         self.flush_rows = flush_rows
+        self.heartbeat_seconds = heartbeat_seconds
         self._sources = dict(sources)
         self._on_status = on_status
         self._now = now
+        self._reported = 0.0
         self._lag = {sink.name: LagWindow() for sink in target.sinks}
         self.status = Status(outcomes={s.name: dict.fromkeys(Outcome.ALL, 0) for s in target.sinks})
 
@@ -87,11 +115,12 @@ class Runner:
             flushed = sum(map(_total, self.status.outcomes.values()))
             try:
                 self._run_once(stop)
-            except UnavailableError as error:
-                if not error.retry:
+            except DataSpineError as error:
+                if not error.retry and error.code not in _LOST:
                     raise
                 if sum(map(_total, self.status.outcomes.values())) > flushed:
                     failures = 0
+                self._stall(self._sources)
                 self._report("waiting", f"{error.code}: {error.problem}")
                 stop.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
@@ -112,6 +141,9 @@ class Runner:
             while not stop.is_set():
                 for line in lines:
                     line.step()
+                    # An open flush has the dead-letter store for itself until it ends.
+                    while line.is_open and not stop.is_set():
+                        line.step()
             for line in lines:
                 line.flush_ready()
         finally:
@@ -120,26 +152,45 @@ class Runner:
 
     def _start(self, name: str, source: Source, stop: threading.Event) -> dict[str, int | None]:
         positions = recover(self._target, name)
-        if None in positions.values():
-            # A new slot forgets what sinks with an older position still need, so all start over.
-            self._report("snapshot")
-            source.destroy()
-            source.prepare()
-            flush = Flush(self._target, name, self._target.sinks, snapshot=True)
-            try:
-                end = 0
-                for batch in source.snapshot():
-                    if stop.is_set():
-                        return positions
-                    end = batch.begin_lsn
-                    flush.add([batch])
-                records = flush.commit(end)
-            finally:
-                flush.abort()
-            self._count(records)
-            positions.update(dict.fromkeys(positions, end))
+        is_new = None in positions.values()
+        lost = None if is_new else _lost(source)
+        if lost is not None:
+            reason = f"{lost.code}: {lost.problem}"
+            self.status.started_over[name] = reason
+            self._report(STARTING_OVER, reason)
+        if is_new or lost is not None:
+            self._take_snapshot(name, source, stop, positions)
         self.status.positions[name] = positions
         return positions
+
+    def _take_snapshot(
+        self, name: str, source: Source, stop: threading.Event, positions: dict[str, int | None]
+    ) -> None:
+        self._stall([name])
+        self._report("snapshot")
+        # A new slot forgets what sinks with an older position still need, so all start over.
+        source.destroy()
+        source.prepare()
+        flush = Flush(self._target, name, self._target.sinks, snapshot=True)
+        try:
+            end = 0
+            for batch in source.snapshot():
+                if stop.is_set():
+                    return
+                end = batch.begin_lsn
+                flush.add([batch])
+                self._report_sometimes()
+            records = flush.commit(end)
+        finally:
+            flush.abort()
+        self._count(records)
+        positions.update(dict.fromkeys(positions, end))
+
+    def _stall(self, sources: Mapping[str, Source] | list[str]) -> None:
+        at = self._now()
+        for name in sources:
+            for window in self._lag.values():
+                window.stalled(name, at)
 
     def _count(self, records: list[FlushRecord]) -> None:
         for record in records:
@@ -152,6 +203,11 @@ class Runner:
         at = self._now()
         self.status.lag = {name: window.read(at) for name, window in self._lag.items()}
         self._on_status(self.status)
+        self._reported = time.monotonic()
+
+    def _report_sometimes(self) -> None:
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            self._report(self.status.state, self.status.problem)
 
 
 class _Line:
@@ -172,20 +228,45 @@ class _Line:
         self._since = 0.0
         self._flush: Flush | None = None
         self._committed: list[tuple[float, int]] = []
-        self._end = 0
+        self._end = self._confirmed = start
         self._open_rows = 0
         self._limit = runner.flush_rows
+        # The first heartbeat goes out at once: until it arrives, nobody knows that the line is up.
+        self._probe_due = self._skew_due = self._beat_due = time.monotonic()
+        self._skew = 0.0
+        self._beat: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether pieces of a transaction wait in an open flush."""
+        return self._flush is not None
 
     def step(self) -> None:
         """Take one batch, or notice that none came; flush when it is time."""
+        self._look()
         batch = next(self._stream)
         if batch is not None:
             self._take(batch)
+        self._runner._report_sometimes()
         if not self._held and self._flush is None:
             return
         due = time.monotonic() - self._since >= FLUSH_SECONDS
         if self._rows >= self._limit or due:
             self._go(batch)
+
+    def _look(self) -> None:
+        """See to clocks, slot and heartbeat when their time has come."""
+        at, status = time.monotonic(), self._runner.status
+        if at >= self._skew_due:
+            self._skew = status.clock_skew[self._name] = self._source.clock_skew()
+            self._skew_due = at + SKEW_SECONDS
+        if at >= self._probe_due:
+            status.slot_lag_bytes[self._name] = self._source.probe().lag_bytes
+            self._probe_due = at + PROBE_SECONDS
+        if at >= self._beat_due and self._beat is None:
+            self._beat = self._runner._now()
+            self._source.heartbeat()
+            self._wait_for(self._committed[0][0] if self._committed else self._beat)
 
     def _take(self, batch: Batch) -> None:
         if not self._held and self._flush is None:
@@ -193,11 +274,21 @@ class _Line:
         self._held.append(batch)
         self._rows += len(batch.changes)
         self._open_rows += len(batch.changes)
-        if batch.commit is not None:
-            self._committed.append((batch.commit.committed_at, self._open_rows))
-            self._open_rows, self._end = 0, batch.commit.end_lsn
-            for window in self._runner._lag.values():
-                window.waiting(self._committed[0][0])
+        if batch.commit is None:
+            return
+        self._end = batch.commit.end_lsn
+        if self._open_rows or batch.heartbeat:
+            # On this machine's clock, as the sink's commit will be.
+            self._committed.append((batch.commit.committed_at - self._skew, self._open_rows))
+            self._wait_for(self._committed[0][0])
+        if batch.heartbeat:
+            self._beat = None
+            self._beat_due = time.monotonic() + self._runner.heartbeat_seconds
+        self._open_rows = 0
+
+    def _wait_for(self, since: float | None) -> None:
+        for window in self._runner._lag.values():
+            window.waiting(self._name, since)
 
     def _go(self, batch: Batch | None) -> None:
         at_boundary = self._held[-1].commit is not None if self._held else self._open_rows == 0
@@ -215,10 +306,10 @@ class _Line:
 
     def flush_ready(self) -> None:
         """Flush what is held, if it ends with a transaction's end."""
-        if self._open_rows or not self._committed:
+        if self._open_rows or self._end == self._confirmed:
             return
         records: list[FlushRecord] = []
-        if self._flush is not None or any(batch.changes for batch in self._held):
+        if self._committed:
             self._stage()
             flush, self._flush = self._flush, None
             if flush is not None:
@@ -229,7 +320,11 @@ class _Line:
             self._positions.update({s.name: self._end for s in self._target.sinks})
         self._held, self._rows = [], 0
         self._source.confirm(self._end)
+        self._confirmed = self._end
         self._target.hook("confirmed")
+        if not self._committed:
+            return
+        self._beat_due = time.monotonic() + self._runner.heartbeat_seconds
         self._measure(records)
         self._committed = []
         self._runner._count(records)
@@ -245,13 +340,27 @@ class _Line:
             for committed_at, rows in self._committed:
                 window.applied(committed_at, at, round(rows * share))
         for window in self._runner._lag.values():
-            window.waiting(None)
+            for committed_at, rows in self._committed:
+                if not rows:
+                    window.passed(committed_at, at)
+        self._wait_for(self._beat)
 
     def abort(self) -> None:
         """Give up what is not committed."""
         if self._flush is not None:
             self._flush.abort()
             self._flush = None
+
+
+def _lost(source: Source) -> DataSpineError | None:
+    """Return why the source cannot go on from the sinks' positions, or None when it can."""
+    try:
+        source.probe()
+    except DataSpineError as error:
+        if error.code in _LOST:
+            return error
+        raise
+    return None
 
 
 def _total(counts: Mapping[str, int]) -> int:
