@@ -124,7 +124,7 @@ def test_new_sink_starts_all_over_from_one_snapshot(world: World) -> None:
 
 def test_lost_slot_starts_over_without_stale_rows_or_stale_letters(world: World) -> None:
     """Rows that went away unseen vanish, parked ones are superseded, and every row counts."""
-    first = [("1", "DE", "a"), ("2", "BR", "b"), ("3", "BR", "c"), ("4", "DE", "d")]
+    first: list[Any] = [("1", "DE", "a"), ("2", "BR", "b"), ("3", "BR", "c"), ("4", "DE", "d")]
     world.run(MemorySource(first, [], threading.Event()))
     told: list[tuple[str, str]] = []
     lost = MemorySource([("2", "BR", "b"), ("4", "DE", "new")], [], threading.Event(), point=300)

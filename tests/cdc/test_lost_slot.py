@@ -16,6 +16,7 @@ from dataspine.core.errors import ConflictError
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., list[tuple[object, ...]]]
+Make = Callable[..., PostgresSource]
 TABLE = "CREATE TABLE people (id int PRIMARY KEY, country text, note text)"
 
 
@@ -69,7 +70,11 @@ def shrink_publication(run: Run) -> None:
     ],
 )
 def test_what_somebody_took_away_is_made_again_with_a_new_snapshot(
-    world: World, run: Run, source: Callable[..., PostgresSource], lose: Callable, code: str
+    world: World,
+    run: Run,
+    source: Make,
+    lose: Callable[[Run], None],
+    code: str,
 ) -> None:
     run(TABLE)
     run("INSERT INTO people VALUES (1, 'DE', 'a'), (2, 'BR', 'b'), (3, 'DE', 'c')")
@@ -86,7 +91,7 @@ def test_what_somebody_took_away_is_made_again_with_a_new_snapshot(
 
 
 def test_publication_that_vanishes_in_mid_stream_is_noticed(
-    world: World, run: Run, source: Callable[..., PostgresSource], monkeypatch: pytest.MonkeyPatch
+    world: World, run: Run, source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some servers then send nothing and say nothing, so the route has to look by itself."""
     monkeypatch.setattr("dataspine.cdc.runner.PROBE_SECONDS", 0.05)
@@ -129,7 +134,7 @@ def test_slot_that_the_server_gave_up_is_replaced(world: World) -> None:
 
 
 def test_foreign_slot_of_the_same_name_is_not_touched(
-    world: World, run: Run, source: Callable[..., PostgresSource], cluster: DemoCluster
+    world: World, run: Run, source: Make, cluster: DemoCluster
 ) -> None:
     run(TABLE)
     run("INSERT INTO people VALUES (1, 'DE', 'a')")
@@ -147,6 +152,6 @@ def test_foreign_slot_of_the_same_name_is_not_touched(
             assert caught.value.code == "cdc.slot_foreign"
             assert run(foreign) == before
         finally:
-            drop_slot(lambda statement: cursor.execute(statement) or [])
+            cursor.execute("SELECT pg_drop_replication_slot('spine_test')::text")
     connection.close()
     assert world.rows("eu") == {"1": ("DE", "a")}

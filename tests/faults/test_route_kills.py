@@ -4,8 +4,6 @@ import contextlib
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +12,12 @@ from pathlib import Path
 import duckdb
 import psycopg2
 import pytest
+from tests import shop_route as deployed
 
-from dataspine.adapters import route_deploy, row_replicate, schema_publish
-from dataspine.adapters.init import init
-from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters import row_replicate
+from dataspine.adapters.row_replicate import POINT
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
-from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
 from dataspine.core.workspace import Workspace
 
@@ -29,12 +26,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.integration]
 CUSTOMERS = 2_000
 ORDERS = 4_000
 KILLS = 20
-ROUTE = "streaming/cdc/data-spine.yaml"
-DSN = "SPINE_SHOP_DSN"
-MASKS = "".join(
-    f"\n      customers.{name}: hmac"
-    for name in ("first_name", "last_name", "email", "phone", "street")
-)
 
 
 @pytest.fixture
@@ -47,31 +38,9 @@ def dsn() -> Iterator[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, opa: Path, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv(DSN, dsn)
+    monkeypatch.setenv(deployed.DSN, dsn)
     monkeypatch.setenv("SPINE_OPA", str(opa))
-    workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
-    path = workspace.root / ROUTE
-    text = path.read_text().replace("homes: [EU, US]", "homes: allowed")
-    path.write_text(text.replace("masks: {}", f"masks:{MASKS}"))
-    with Session(workspace, opa=opa) as session:
-        for subject, name, kind in (
-            ("shop.customers", "customers.avsc", "AVRO"),
-            ("shop.orders", "orders.proto", "PROTOBUF"),
-        ):
-            schema = (workspace.root / "schema" / name).read_text()
-            schema = schema.replace("receipts are sent.", "receipts are sent. [pii]")
-            assert schema_publish.publish(session, Proposal(subject, schema, kind)).version
-        assert route_deploy.apply(session, path).applied
-    return workspace
-
-
-def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dataspine.cli", "cdc", "run", "--json"],
-        cwd=workspace.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return deployed.deploy(tmp_path / "shop", opa)
 
 
 def _trade(dsn: str, done: threading.Event) -> None:
@@ -105,16 +74,6 @@ def _applied(workspace: Workspace) -> int:
         return int(database.execute(query).fetchall()[0][0] or 0)
 
 
-def _rows(dsn: str, statement: str) -> list[tuple[object, ...]]:
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall()) if cursor.description else []
-    finally:
-        connection.close()
-
-
 def _kill_again_and_again(workspace: Workspace, dsn: str) -> None:
     chance = random.Random(11)
     done = threading.Event()
@@ -122,7 +81,7 @@ def _kill_again_and_again(workspace: Workspace, dsn: str) -> None:
     trader.start()
     try:
         for _ in range(KILLS):
-            child = _start(workspace)
+            child = deployed.start(workspace)
             time.sleep(chance.uniform(1.8, 3.6))  # where in a flush it dies is left to chance
             child.send_signal(signal.SIGKILL)
             child.wait()
@@ -132,9 +91,9 @@ def _kill_again_and_again(workspace: Workspace, dsn: str) -> None:
 
 
 def _catch_up(workspace: Workspace, dsn: str) -> None:
-    _rows(dsn, "insert into orders values (0, 1, 'DE', 'EUR', 1, 'last')")
-    end = int(str(_rows(dsn, "select pg_current_wal_lsn() - '0/0'")[0][0]))
-    child = _start(workspace)
+    deployed.rows(dsn, "insert into orders values (0, 1, 'DE', 'EUR', 1, 'last')")
+    end = int(str(deployed.rows(dsn, "select pg_current_wal_lsn() - '0/0'")[0][0]))
+    child = deployed.start(workspace)
     deadline = time.monotonic() + 90
     # A flush's position is the end of its last transaction, a little before the log's own end.
     while _applied(workspace) < end - 256 and time.monotonic() < deadline:
@@ -151,22 +110,28 @@ def test_kills_under_load_lose_and_double_nothing(
     _catch_up(workspace, dsn)
 
     tables = ("customers", "orders")
-    source = {t: {row[0] for row in _rows(dsn, f"select id from {t}")} for t in tables}
+    source = {t: {row[0] for row in deployed.rows(dsn, f"select id from {t}")} for t in tables}
     with duckdb.connect(str(workspace.root / ".spine/sinks/us-lake.duckdb")) as sink:
         held = {
             t: [row[0] for row in sink.execute(f"select id from {t}").fetchall()] for t in tables
         }
     with (
         Session(workspace, opa=opa) as session,
-        row_replicate.dead_letters(session, workspace.root / ROUTE) as letters,
+        row_replicate.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
     ):
         # Replay gives up what a newer row or a deletion has superseded; the rules are the same.
         assert (
-            row_replicate.replay_dead_letters(session, workspace.root / ROUTE).document()["busy"]
+            row_replicate.replay_dead_letters(session, workspace.root / deployed.ROUTE).document()[
+                "busy"
+            ]
             == 0
         )
         parked = {t: set(letters.keys("us-lake", t)) for t in tables}
-        counted = RouteStore(session.database).outcomes("shop-to-us")["us-lake"]
+        classes = [e for e in session.journal.list(limit=1000) if e.decision.point == POINT]
+    counted = deployed.outcomes(workspace)
+    judged = ("applied", "masked", "parked", "dropped")
+    assert sum(e.class_count for e in classes) == sum(counted[word] for word in judged)
+    assert all((e.class_count > 0) is e.acted for e in classes)
     for table, keys in source.items():
         assert len(held[table]) == len(set(held[table]))
         assert set(held[table]) <= keys

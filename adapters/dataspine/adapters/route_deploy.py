@@ -10,6 +10,7 @@ from typing import Any
 from psycopg2.extensions import parse_dsn
 
 from dataspine.adapters.session import Session
+from dataspine.bundles import verify
 from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
 from dataspine.cdc.state import RouteStore, applied
@@ -18,10 +19,11 @@ from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import classifications_of
 
-__all__ = ["Plan", "apply", "open_source", "origins", "plan", "question"]
+__all__ = ["Plan", "apply", "open_source", "origins", "plan", "question", "unfiltered_rules"]
 
 POINT = "route.deploy"
 UNCLASSIFIED = ("Unclassified",)
+UNFILTERED = "row-rules-without-filter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,17 @@ class Plan:
     route: Route
     facts: dict[str, Any]
     decision: Decision
+    asks_per_class: tuple[str, ...]
     applied: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON."""
-        return {**self.decision.document(), "route": self.route.name, "applied": self.applied}
+        return {
+            **self.decision.document(),
+            "route": self.route.name,
+            "applied": self.applied,
+            "asks_per_class": list(self.asks_per_class),
+        }
 
 
 def plan(session: Session, path: Path) -> Plan:
@@ -47,7 +55,7 @@ def plan(session: Session, path: Path) -> Plan:
         session.journal.record(
             connection, decision, name=route.name, actor=session.actor, acted=False
         )
-    return Plan(route, dict(asked.facts), decision)
+    return Plan(route, dict(asked.facts), decision, unfiltered_rules(session))
 
 
 def apply(session: Session, path: Path) -> Plan:
@@ -84,7 +92,21 @@ def apply(session: Session, path: Path) -> Plan:
                     origins=origins(session, route),
                 ),
             )
-    return Plan(route, dict(asked.facts), decision, applied=decision.allow)
+    return Plan(
+        route, dict(asked.facts), decision, unfiltered_rules(session), applied=decision.allow
+    )
+
+
+def unfiltered_rules(session: Session) -> tuple[str, ...]:
+    """Return the codes of custom row rules that the compiled filter leaves out.
+
+    Beside one of these OPA is asked for each class of rows. ``*`` is any rule: nothing is known.
+    """
+    active = session.active
+    current = session.bundles.current(active.channel)
+    if current is None:
+        return ("*",)
+    return tuple(verify(current[1], active.trust).metadata.get(UNFILTERED) or ())
 
 
 def question(session: Session, route: Route) -> DecisionInput:

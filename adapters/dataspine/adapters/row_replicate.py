@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy
 from dataspine.adapters.session import Session
-from dataspine.bundles import verify
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
@@ -23,17 +23,21 @@ from dataspine.cdc.flush import FlushRecord, FlushTarget
 from dataspine.cdc.mask import Masker, load_mask_key
 from dataspine.cdc.replay import ReplayReport, replay
 from dataspine.cdc.route import Route, Sink, Table, load_route
-from dataspine.cdc.runner import Runner, Status
+from dataspine.cdc.runner import REPORT_SECONDS, STARTING_OVER, Runner, Status
 from dataspine.cdc.state import RouteStore, StoredRoute
-from dataspine.core.errors import DataSpineError
+from dataspine.core.clock import rfc3339
+from dataspine.core.errors import DataSpineError, UnavailableError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.lineage import events
 
 __all__ = ["dead_letters", "destroy", "open_target", "replay_dead_letters", "run"]
 
+_logger = logging.getLogger(__name__)
+
 POINT = "row.replicate"
-UNFILTERED = "row-rules-without-filter"
+# A status is written several times in this; one that is older was left behind by a dead process.
+FRESH_SECONDS = 3 * REPORT_SECONDS
 
 
 def run(
@@ -46,35 +50,67 @@ def run(
     """Run an applied route until ``stop`` is set; snapshot first, then what is committed.
 
     The route is decided again at each new revision and before its decision ends; a denial ends the
-    run with an error. START and COMPLETE, or FAIL, are lineage events.
+    run with an error. START, RUNNING (it started over) and COMPLETE, or FAIL, are lineage events.
     """
     route = load_route(path)
-    routes = RouteStore(session.database)
-    stored = routes.get(route.name)
-    run_id = events.new_run_id(session.clock())
-
-    def on_status(status: Status) -> None:
-        document = _status(status)
-        routes.set_status(route.name, document)
-        told(document)
-
-    emit = functools.partial(_emit, session, route, stored, run_id)
+    stored = RouteStore(session.database).get(route.name)
+    emit = functools.partial(_emit, session, route, stored, events.new_run_id(session.clock()))
+    asker = _Asker(session)
+    teller = _Teller(session, stored, asker, emit, told)
     emit("START")
     try:
-        with open_target(session, route, stored) as target:
+        teller(Status())
+        with open_target(session, route, stored, asker) as target:
             sources = {
                 s.name: route_deploy.open_source(session, route, s.name) for s in route.sources
             }
             try:
-                Runner(target, sources, on_status=on_status).run(stop)
+                Runner(target, sources, on_status=teller).run(stop)
             finally:
                 for source in sources.values():
                     source.close()
     except DataSpineError as error:
-        routes.set_status(route.name, {"state": "failed", "problem": str(error)})
-        emit("FAIL", error=error.problem)
+        teller.failed(error)
+        with contextlib.suppress(UnavailableError):  # what ended the run is what is told
+            emit("FAIL", error=error.problem)
         raise
     emit("COMPLETE")
+
+
+class _Teller:
+    """Writes the route's status, and tells lineage when the route starts over."""
+
+    def __init__(
+        self,
+        session: Session,
+        stored: StoredRoute,
+        asker: _Asker,
+        emit: Callable[..., None],
+        told: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._session = session
+        self._name = stored.name
+        self._asker = asker
+        self._emit = emit
+        self._told = told
+        self._last: dict[str, Any] = {}
+
+    def __call__(self, status: Status) -> None:
+        self._write(_status(status) | {"asks_per_class": list(self._asker.asks_per_class)})
+        if status.state == STARTING_OVER:
+            self._emit("RUNNING", error=status.problem)
+
+    def failed(self, error: DataSpineError) -> None:
+        self._write({**self._last, "state": "failed", "problem": str(error)})
+
+    def _write(self, document: dict[str, Any]) -> None:
+        self._last = {**document, "at": rfc3339(self._session.clock())}
+        try:
+            RouteStore(self._session.database).set_status(self._name, self._last)
+        except UnavailableError as error:
+            # What is written late makes the route look late, which is what it is.
+            _logger.warning("the status of %s is not written: %s", self._name, error)
+        self._told(self._last)
 
 
 def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) -> ReplayReport:
@@ -137,6 +173,7 @@ class _Asker:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._fresh: dict[str, Decision] = {}
+        self.asks_per_class = route_deploy.unfiltered_rules(session)
 
     def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
         question = DecisionInput(point, self._session.clock(), facts, row)
@@ -145,7 +182,9 @@ class _Asker:
         return decision
 
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
-        if self._has_unfiltered_rules():
+        # The filter knows the product's row rules alone: beside a custom one, OPA is asked.
+        self.asks_per_class = route_deploy.unfiltered_rules(self._session)
+        if self.asks_per_class:
             return None
         try:
             compiled = self._session.engine.compile_filter(facts, at)
@@ -155,15 +194,6 @@ class _Asker:
 
     def policy(self) -> Policy | None:
         return self._session.engine.policy()
-
-    def _has_unfiltered_rules(self) -> bool:
-        # The filter knows the product's row rules alone: beside a custom one, OPA is asked.
-        session = self._session
-        current = session.bundles.current(session.active.channel)
-        if current is None:
-            return True
-        metadata = verify(current[1], session.active.trust).metadata
-        return bool(metadata.get(UNFILTERED))
 
     def fresh(self, decision_id: str) -> Decision | None:
         """Return a decision that no applied flush has; one of a discarded flush still counts."""
@@ -259,7 +289,9 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def open_target(session: Session, route: Route, stored: StoredRoute) -> Iterator[FlushTarget]:
+def open_target(
+    session: Session, route: Route, stored: StoredRoute, asker: _Asker | None = None
+) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
     key = load_mask_key(session.workspace.state / "keys" / "mask.key")
     sinks = [
@@ -271,7 +303,7 @@ def open_target(session: Session, route: Route, stored: StoredRoute) -> Iterator
         )
         for sink in route.sinks
     ]
-    asker = _Asker(session)
+    asker = asker or _Asker(session)
     watch = _Watch(session, stored, asker)
     recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
     store = _dead_letter_store(session, route)
@@ -349,4 +381,9 @@ def _status(status: Status) -> dict[str, Any]:
         "problem": status.problem,
         "outcomes": {sink: dict(counts) for sink, counts in status.outcomes.items()},
         "lag": {sink: lag.document() for sink, lag in status.lag.items()},
+        "positions": {name: dict(held) for name, held in status.positions.items()},
+        "clock_skew": {name: round(skew, 6) for name, skew in status.clock_skew.items()},
+        "slot_lag_bytes": dict(status.slot_lag_bytes),
+        "started_over": dict(status.started_over),
+        "fresh_seconds": FRESH_SECONDS,
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from dataspine.adapters import route_deploy, row_replicate
+from dataspine.adapters import route_deploy, routes, row_replicate
 from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
@@ -53,6 +55,8 @@ def run(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Jso
     states: list[str] = []
 
     def told(status: dict[str, Any]) -> None:
+        if not states:
+            _print_asking(chosen, status["asks_per_class"])
         if not states or states[-1] != status["state"]:
             states.append(status["state"])
             chosen.output.note(f"{status['state']} {status['problem']}".rstrip())
@@ -70,20 +74,10 @@ def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     """Show every route's state, outcomes and lag."""
     chosen = options(as_json, workspace)
     with chosen.session() as session:
-        store = RouteStore(session.database)
-        found = [
-            {
-                "name": stored.name,
-                "applied_at": stored.applied_at,
-                **stored.status,
-                "outcomes": store.outcomes(stored.name),
-            }
-            for stored in store.all()
-        ]
-    chosen.output.document(found)
-    for each in found:
-        chosen.output.say(Text.assemble((each["name"], "bold"), f"  {each.get('state', '')}"))
-        _print_outcomes(chosen, each["outcomes"])
+        found = routes.views(session)
+    chosen.output.document([view.document() for view in found])
+    for view in found:
+        _print_view(chosen, view)
 
 
 @app.command(epilog="Example: spine cdc destroy streaming/cdc/data-spine.yaml")
@@ -101,7 +95,11 @@ def destroy(
 @dlq.command("list", epilog="Example: spine cdc dlq list")
 def list_(
     route: RouteFile = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    after: Annotated[int, typer.Option(min=0, help="Continue after this id.")] = 0,
+    sink: Annotated[str | None, typer.Option(help="Of one sink.")] = None,
+    table: Annotated[str | None, typer.Option(help="Of one table.")] = None,
+    code: Annotated[str | None, typer.Option(help="Parked for this reason.")] = None,
     workspace: WorkspaceOption = None,
     as_json: Json = False,
 ) -> None:
@@ -111,13 +109,43 @@ def list_(
         chosen.session() as session,
         row_replicate.dead_letters(session, _path(chosen, route)) as store,
     ):
-        letters, counts = store.letters(limit=limit), store.counts()
-    chosen.output.document({"counts": counts, "letters": [x.document() for x in letters]})
+        search = routes.LetterSearch(sink, table, code, limit, after)
+        page = routes.letter_page(store, search)
+    chosen.output.document(page.document())
     rows: list[tuple[object, ...]] = [
-        (x.id, x.sink, x.table, x.home, ", ".join(x.codes), x.decision_id) for x in letters
+        (x.id, x.sink, x.table, x.home, ", ".join(x.codes), x.decision_id) for x in page.letters
     ]
     chosen.output.table(("id", "sink", "table", "home", "codes", "decision"), rows)
-    chosen.output.facts(dict(counts) or {"parked": 0})
+    chosen.output.facts(dict(page.counts) or {"parked": 0})
+    if page.after is not None:
+        chosen.output.note(f"there may be more: --after {page.after}")
+
+
+@dlq.command(epilog="Example: spine cdc dlq show 7")
+def show(
+    letter: Annotated[int, typer.Argument(help="A parked row's id.")],
+    route: RouteFile = None,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show the row itself, personal data included.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a parked row came from and why it was parked; its contents only on request."""
+    chosen = options(as_json, workspace)
+    with (
+        chosen.session() as session,
+        row_replicate.dead_letters(session, _path(chosen, route)) as store,
+    ):
+        found = store.show(letter)
+    document = found.document()
+    if payload:
+        document["payload"] = json.loads(found.payload)
+    chosen.output.document(document)
+    chosen.output.facts(
+        {**document, "codes": ", ".join(found.codes)}
+        | ({"payload": found.payload} if payload else {})
+    )
 
 
 @dlq.command(epilog="Example: spine cdc dlq replay --dry-run")
@@ -160,6 +188,7 @@ def _decided(chosen: Options, route: Path | None, *, apply: bool) -> None:
         made: Plan = decide(session, path)
     chosen.output.document(made.document())
     chosen.output.decision(made.decision, subject=made.route.name, file=str(route or path))
+    _print_asking(chosen, made.asks_per_class)
     if not made.decision.allow:
         raise typer.Exit(3 if made.decision.policy is None else DENIED)
 
@@ -176,7 +205,24 @@ def _path(chosen: Options, route: Path | None) -> Path:
     return workspace.root / named[0]
 
 
-def _print_outcomes(chosen: Options, outcomes: dict[str, dict[str, int]]) -> None:
+def _print_asking(chosen: Options, codes: Sequence[str]) -> None:
+    if codes:
+        named = ", ".join(codes)
+        chosen.output.note(f"OPA is asked for each class of rows: no filter holds {named}")
+
+
+def _print_view(chosen: Options, view: routes.RouteView) -> None:
+    found = view.document()
+    state = f"{found['state']} {found['problem']}".rstrip()
+    chosen.output.say(Text.assemble((found["name"], "bold"), f"  {state}"))
+    _print_asking(chosen, found["asks_per_class"])
+    for sink, lag in found["lag"].items():
+        text = f"p50 {lag['p50']:.2f} s, p95 {lag['p95']:.2f} s"
+        chosen.output.facts({f"lag {sink}": text + (" (clocks differ)" if lag["skewed"] else "")})
+    _print_outcomes(chosen, found["outcomes"])
+
+
+def _print_outcomes(chosen: Options, outcomes: Mapping[str, Mapping[str, int]]) -> None:
     words = sorted({word for counts in outcomes.values() for word in counts})
     rows: list[tuple[object, ...]] = [
         (sink, *(f"{counts.get(word, 0):,}" for word in words)) for sink, counts in outcomes.items()

@@ -14,7 +14,7 @@ from dataspine.cdc.lag import Lag, LagWindow
 from dataspine.cdc.postgres import SlotState
 from dataspine.core.errors import DataSpineError
 
-__all__ = ["STARTING_OVER", "Runner", "Source", "Status"]
+__all__ = ["REPORT_SECONDS", "STARTING_OVER", "Runner", "Source", "Status"]
 
 # A flush has a fixed price (opening the sink, four durable commits); under load fewer are better,
 # and at the target rate this many rows still come within a third of a second.

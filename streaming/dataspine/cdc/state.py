@@ -49,15 +49,17 @@ class RouteStore:
         self._database = database
 
     def save(self, connection: sa.Connection, route: StoredRoute) -> None:
-        """Write a route in the caller's transaction; the one of that name before is replaced."""
+        """Write a route in the caller's transaction; the one of that name before is replaced.
+
+        The status stays: what runs under that name goes on.
+        """
         row = {
             "path": str(route.path),
             "facts": dict(route.facts),
             "decision_id": route.decision_id,
             "applied_at": route.applied_at,
-            "status": dict(route.status),
         }
-        statement = insert(routes).values(name=route.name, **row)
+        statement = insert(routes).values(name=route.name, status=dict(route.status), **row)
         connection.execute(statement.on_conflict_do_update(["name"], set_=row))
 
     def get(self, name: str) -> StoredRoute:

@@ -12,10 +12,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from dataspine.adapters.routes import RouteView, views
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
 
 __all__ = ["router"]
+
+_SINK = ("route", "sink", "region")
+_SOURCE = ("route", "source")
 
 
 def router(session: Session) -> APIRouter:
@@ -84,3 +88,48 @@ class _Collector(Collector):
         lineage.add_metric(("pending",), counts["pending"])
         lineage.add_metric(("dead",), counts["dead"])
         yield lineage
+        yield from _routes(views(self._session))
+
+
+_GAUGES = (
+    ("cdc_lag_p95", "Source commit to sink commit, or what waits longer; seconds.", _SINK),
+    ("cdc_lag_p50", "Source commit to sink commit; seconds.", _SINK),
+    ("cdc_dlq_parked", "Rows that wait in the dead letter.", _SINK),
+    ("cdc_dlq_oldest_age_seconds", "Since when the oldest parked row waits.", _SINK),
+    ("cdc_clock_skew_seconds", "By how much the source's clock is ahead.", _SOURCE),
+    ("cdc_slot_lag_bytes", "Log that the source keeps for the route.", _SOURCE),
+    ("cdc_route_running", "1 while a process runs the desired route.", ("route",)),
+    ("cdc_route_state", "1 for the state that the route is in.", ("route", "state")),
+    ("cdc_status_age_seconds", "How old the route's own status is.", ("route",)),
+)
+
+
+def _routes(found: list[RouteView]) -> Iterator[Metric]:
+    gauges = {name: GaugeMetricFamily(name, text, labels=of) for name, text, of in _GAUGES}
+    records = CounterMetricFamily(
+        "cdc_records", "Captured records by outcome.", labels=("route", "sink", "outcome")
+    )
+    for view in found:
+        name = view.stored.name
+        gauges["cdc_route_running"].add_metric((name,), view.is_running)
+        gauges["cdc_route_state"].add_metric((name, view.state), 1)
+        gauges["cdc_status_age_seconds"].add_metric((name,), view.age)
+        for sink, region in view.regions.items():
+            for share in ("p50", "p95"):
+                lag = view.lag[sink][share]
+                gauges[f"cdc_lag_{share}"].add_metric((name, sink, region), lag)
+            if view.parked is not None:
+                rows, age = view.parked.get(sink, (0, 0.0))
+                gauges["cdc_dlq_parked"].add_metric((name, sink, region), rows)
+                gauges["cdc_dlq_oldest_age_seconds"].add_metric((name, sink, region), age)
+        for what, metric in (
+            ("clock_skew", "cdc_clock_skew_seconds"),
+            ("slot_lag_bytes", "cdc_slot_lag_bytes"),
+        ):
+            for source, value in view.sampled(what).items():
+                gauges[metric].add_metric((name, source), value)
+        for sink, words in view.outcomes.items():
+            for word, number in words.items():
+                records.add_metric((name, sink, word), number)
+    yield from gauges.values()
+    yield records
