@@ -78,6 +78,12 @@ class RouteView:
         """Return what was measured at each source; nothing when that is long ago."""
         return dict(self.stored.status.get(what, {})) if self.is_running else {}
 
+    @property
+    def policy_age(self) -> float | None:
+        """How old the route's policy was, and the status since; None when nobody knows."""
+        told = self.stored.status.get("policy_age")
+        return told + self.age if told is not None and self.is_running else None
+
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
         status = self.stored.status
@@ -102,6 +108,7 @@ class RouteView:
             "clock_skew": self.sampled("clock_skew"),
             "slot_lag_bytes": self.sampled("slot_lag_bytes"),
             "started_over": status.get("started_over", {}),
+            "policy_age": self.policy_age,
             "asks_per_class": status.get("asks_per_class", []),
         }
 

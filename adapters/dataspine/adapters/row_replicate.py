@@ -96,7 +96,11 @@ class _Teller:
         self._last: dict[str, Any] = {}
 
     def __call__(self, status: Status) -> None:
-        self._write(_status(status) | {"asks_per_class": list(self._asker.asks_per_class)})
+        known = {
+            "asks_per_class": list(self._asker.asks_per_class),
+            "policy_age": self._session.policy_age.seconds() if self._session.decides else None,
+        }
+        self._write(_status(status) | known)
         if status.state == STARTING_OVER:
             self._emit("RUNNING", error=status.problem)
 
@@ -193,6 +197,8 @@ class _Asker:
         return _Compiled(compiled.kind, dict(compiled.ucast) if compiled.ucast else None)
 
     def policy(self) -> Policy | None:
+        # Rows of a known class are not asked about again, so a stale policy must stop them here.
+        self._session.require_fresh_policy()
         return self._session.engine.policy()
 
     def fresh(self, decision_id: str) -> Decision | None:
@@ -283,6 +289,7 @@ class _Watch:
 
     def _holds(self) -> bool:
         decision = self.decision
+        self._session.require_fresh_policy()
         if decision is None or self._session.engine.policy() != decision.policy:
             return False
         return decision.valid_until is None or self._session.clock() < decision.valid_until

@@ -21,6 +21,7 @@ from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.decisions.engine import Engine
 from dataspine.decisions.journal import DecisionLog, Journal
 from dataspine.decisions.opa_client import OpaClient
+from dataspine.decisions.policy_age import STALE, PolicyAge, age_told, seconds_of
 from dataspine.decisions.program import find_opa
 from dataspine.decisions.supervisor import OpaChild
 from dataspine.lineage import LineageStore, Outbox
@@ -153,15 +154,39 @@ class Session:
         self._stack.callback(client.close)
         return Engine(client, clock=self.clock)
 
+    @functools.cached_property
+    def policy_age(self) -> PolicyAge:
+        """How old the policy is that ``engine`` decides by."""
+        limit = seconds_of(self.workspace.settings.max_policy_age)
+        address = self.workspace.settings.opa
+        if address is None:
+            return PolicyAge(lambda: self.child.policy_age, limit)
+        client = OpaClient(address)
+        self._stack.callback(client.close)
+        return PolicyAge(lambda: age_told(client, self.clock()), limit)
+
+    @property
+    def decides(self) -> bool:
+        """Whether an engine was started: who only looks must not start one."""
+        return "engine" in vars(self)
+
+    def require_fresh_policy(self) -> None:
+        """Raise ``UnavailableError`` when the policy is stale and ``spine.yaml`` then denies."""
+        if self.workspace.settings.on_stale == "deny":
+            self.policy_age.require_fresh()
+        else:
+            self.policy_age.is_stale()  # warns
+
     def decide(self, question: DecisionInput) -> Decision:
         """Ask; whatever keeps the engine from answering is a denial that says so."""
         try:
             engine = self.engine
+            self.require_fresh_policy()
         except UnavailableError as error:
             _logger.warning("no engine: %s", error)
             return Decision.refused(
                 question,
-                "engine.unavailable",
+                STALE if error.code == STALE else "engine.unavailable",
                 error.problem,
                 error.remedy,
                 self.clock(),

@@ -69,6 +69,7 @@ class ControlServer:
         )
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._heard: float | None = None
         self._served: str | None = None
         self._rejected: set[str] = set()
 
@@ -76,6 +77,11 @@ class ControlServer:
     def address(self) -> str:
         """Return the listener's address."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def policy_age(self) -> float | None:
+        """Seconds since the child last asked while the store could be read; None before that."""
+        return None if self._heard is None else time.monotonic() - self._heard
 
     def start(self) -> None:
         """Begin to serve."""
@@ -102,6 +108,7 @@ class ControlServer:
         end = time.monotonic() + min(seconds, _MAX_WAIT)
         found = self.source.current()
         while True:
+            self._heard = time.monotonic()
             if found is not None and self._is_news(found[0], known):
                 with self._lock:
                     self._served = found[0]
@@ -183,7 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404)
             return
         known = self.headers.get("If-None-Match")
-        found = self.server.control.offer(known, longest_wait(self.headers.get("Prefer")))
+        try:
+            found = self.server.control.offer(known, longest_wait(self.headers.get("Prefer")))
+        except DataSpineError:
+            self._answer(503)  # the child keeps what it has and asks again
+            return
         if found is not None:
             self._answer(200, found[1], {"ETag": f'"{found[0]}"', "Content-Type": _LONG_POLL_TYPE})
         elif known:

@@ -147,6 +147,10 @@ class OpaClient:
             body["options"] = {"targetDialects": ["ucast+all", "sql+postgresql"]}
         return self._call("POST", f"/v1/compile/{quote(path)}", body, _ACCEPT[dialect])
 
+    def status(self) -> dict[str, Any]:
+        """Return OPA's whole status; an ``OpaError`` when its status plugin is off."""
+        return self._call("GET", "/v1/status")
+
     def healthy(self) -> bool:
         """Tell whether OPA answers at all; never raises for a fault of OPA."""
         try:

@@ -83,6 +83,11 @@ class OpaChild:
         """Return how often a died child was replaced."""
         return max(0, self._starts - 1)
 
+    @property
+    def policy_age(self) -> float | None:
+        """Seconds since the child last asked for bundles while they could be read, or None."""
+        return self._control.policy_age
+
     def start(self) -> None:
         """Start listener and child; return when the child answers, before a bundle is active."""
         self._control.start()

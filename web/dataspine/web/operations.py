@@ -88,7 +88,18 @@ class _Collector(Collector):
         lineage.add_metric(("pending",), counts["pending"])
         lineage.add_metric(("dead",), counts["dead"])
         yield lineage
-        yield from _routes(views(self._session))
+        found = views(self._session)
+        yield from _routes(found)
+        ages = GaugeMetricFamily(
+            "dataspine_policy_age_seconds",
+            "Since when OPA heard nothing of its control plane; a route has an OPA of its own.",
+            labels=("route",),
+        )
+        told = {"": self._session.policy_age.seconds() if self._session.decides else None}
+        for route, age in (told | {v.stored.name: v.policy_age for v in found}).items():
+            if age is not None:
+                ages.add_metric((route,), age)
+        yield ages
 
 
 _GAUGES = (
