@@ -23,7 +23,7 @@ from dataspine.core.document import load_document
 from dataspine.core.errors import NotFoundError, UnavailableError
 from dataspine.core.workspace import Workspace
 
-__all__ = ["ActivePolicy", "activate", "content_of", "dev_key", "trust_of"]
+__all__ = ["ActivePolicy", "activate", "content_of", "dev_key", "is_current", "trust_of"]
 
 DEV = "dev"
 STABLE = "stable"
@@ -73,6 +73,14 @@ def trust_of(workspace: Workspace) -> Trust:
     if (workspace.state / "keys" / "dev.pem").exists():
         keys.append(dev_key(workspace).trusted(channels=(DEV,)))
     return Trust(tuple(keys))
+
+
+def is_current(workspace: Workspace, store: BundleStore) -> bool:
+    """Tell whether ``activate`` would build nothing: what is served is the workspace's policy."""
+    if workspace.settings.mode != DEV:
+        return True
+    current = store.active(DEV)
+    return current is not None and current.digest == content_of(workspace).digest
 
 
 def activate(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dataspine.adapters.evidence import build_pack, verify_pack
-from dataspine.cli.context import Json, WorkspaceOption, options
+from dataspine.cli.context import options
 from dataspine.core.clock import parse_rfc3339, rfc3339
 
 __all__ = ["app"]
@@ -22,11 +22,9 @@ def build(
     start: Annotated[str | None, typer.Option("--from", help="RFC 3339; inside.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="RFC 3339; outside. Now.")] = None,
     to: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")] = Path("evidence"),
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Build a signed pack of decisions, lineage and bundles of a period."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         since = parse_rfc3339(start, where="--from") if start else datetime(2020, 1, 1, tzinfo=UTC)
         until = parse_rfc3339(end, where="--to") if end else session.clock()
@@ -41,11 +39,9 @@ def build(
 @app.command(epilog="Example: spine evidence verify pack")
 def verify(
     pack: Annotated[Path, typer.Argument(help="A pack's folder.")],
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Check a pack, offline; what was changed is named."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     report = verify_pack(chosen.workspace(), pack)
     chosen.output.document(report.document())
     chosen.output.facts(report.document())

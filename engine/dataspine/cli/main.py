@@ -6,19 +6,22 @@ import json
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_command
 
 from dataspine.cli import bundle, cdc, evidence, lineage, opa, policy, schema
-from dataspine.cli.context import DENIED, Json, WorkspaceOption, options
+from dataspine.cli.context import exit_with, options, with_options_of_all
 from dataspine.cli.output import Output
 from dataspine.core.errors import DataSpineError, InputError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "command", "main"]
 
 app = typer.Typer(
     name="spine",
@@ -35,7 +38,6 @@ app.add_typer(opa.app, name="opa", help="Install OPA and look at it.")
 app.add_typer(cdc.app, name="cdc", help="Plan, deploy and run CDC routes.")
 app.add_typer(lineage.app, name="lineage", help="Follow where data came from and went.")
 
-INTERNAL = 70
 INTERRUPTED = 130
 
 
@@ -43,12 +45,11 @@ INTERRUPTED = 130
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     name: Annotated[str | None, typer.Option(help="The workspace's name.")] = None,
-    as_json: Json = False,
 ) -> None:
     """Scaffold a workspace: its files, this clone's own signing key, its database."""
     from dataspine.adapters.init import init as scaffold
 
-    output = Output(as_json=as_json)
+    output = options().output
     made: list[str] = []
     workspace = scaffold(folder, name=name, told=made.append)
     output.document({"workspace": str(workspace.root), "name": workspace.name, "made": made})
@@ -62,14 +63,12 @@ def init(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Serve the registry, decisions, bundles, lineage and the console."""
     from dataspine.web.server import serve as run
 
     _log_to_stderr()
-    chosen = options(as_json, workspace)
+    chosen = options()
     chosen.workspace().database.migrate()
     with chosen.deciding() as session:
 
@@ -82,11 +81,11 @@ def serve(
 
 
 @app.command(epilog="Example: spine doctor")
-def doctor(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def doctor() -> None:
     """Say what is there, what is missing, and how to get it."""
     from dataspine.adapters.doctor import examine
 
-    chosen = options(as_json, workspace)
+    chosen = options()
     try:
         opened = chosen.workspace()
     except DataSpineError:
@@ -108,47 +107,48 @@ def doctor(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
 def input_(
     point: Annotated[str, typer.Argument(help="The enforcement point.")],
     file: Annotated[Path, typer.Argument(help="A schema or a route file.")],
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Print the DecisionInput of a file, for conftest, tests and `spine decide`."""
     from dataspine.adapters.question import question_of
 
-    with options(as_json, workspace).session() as session:
+    chosen = options()
+    with chosen.session() as session:
         question = question_of(session, point, file)
-    sys.stdout.write(json.dumps(question.document(), indent=None if as_json else 2) + "\n")
+    indent = None if chosen.output.as_json else 2
+    sys.stdout.write(json.dumps(question.document(), indent=indent) + "\n")
 
 
 @app.command(epilog="Example: spine input … | spine decide schema.publish --input -")
 def decide(
     point: Annotated[str, typer.Argument(help="The enforcement point.")],
     input_file: Annotated[str, typer.Option("--input", help="A DecisionInput, - for stdin.")],
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Ask for a decision on a whole DecisionInput; `at` becomes now."""
     from dataspine.adapters.asking import ask
     from dataspine.adapters.question import read_text
     from dataspine.core.canonical import parse_json
-    from dataspine.decisions.decision import DecisionInput
+    from dataspine.decisions.decision import Decision, DecisionInput
 
-    chosen = options(as_json, workspace)
+    chosen = options()
     text = sys.stdin.read() if input_file == "-" else read_text(Path(input_file))
     asked = DecisionInput.parse(parse_json(text, where=input_file), where=input_file)
     if asked.point != point:
         raise InputError(f"it asks {asked.point}, not {point}", where=input_file)
-    with chosen.deciding() as session:
-        decision = ask(session, asked)
-    chosen.output.document(decision.document())
+    document = chosen.answer(
+        lambda service: service.post("v1", "decisions", point, body=asked.document()),
+        lambda session: ask(session, asked).document(),
+        decides=True,
+    )
+    chosen.output.document(document)
+    decision = Decision.of(document)
     chosen.output.decision(decision, subject=str(asked.facts.get("name", point)))
-    if not decision.allow:
-        raise typer.Exit(3 if decision.policy is None else DENIED)
+    exit_with(decision)
 
 
 @app.command(epilog="Example: spine upgrade")
-def upgrade(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def upgrade() -> None:
     """Bring the workspace's database to this program's version."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     opened = chosen.workspace()
     opened.database.migrate()
     chosen.output.document({"workspace": str(opened.root), "ok": True})
@@ -161,10 +161,9 @@ def demo(
     shop: Annotated[
         bool, typer.Option("--shop", help="Only run the story's PostgreSQL, for the tutorial.")
     ] = False,
-    as_json: Json = False,
 ) -> None:
     """Run the whole story on a real PostgreSQL, end to end, in under a minute."""
-    output = Output(as_json=as_json)
+    output = options().output
     if shop:
         from dataspine.cli.shop import keep as keep_shop
 
@@ -194,34 +193,40 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=os.environ.get("SPINE_LOG", "WARNING").upper(), handlers=[handler])
 
 
+def command() -> TyperGroup:
+    """Return the whole command line, every command with the options of all commands."""
+    root = cast("TyperGroup", get_command(app))
+    with_options_of_all(root)
+    return root
+
+
 def main() -> None:
     """Run a command and exit as documented: 0, 1 denied, 2 input, 3 unavailable, 4 integrity."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    output = Output(as_json="--json" in arguments)
+    arguments = sys.argv[1:]
     try:
-        code = app(arguments, standalone_mode=False)
-    except DataSpineError as error:
-        if debug:
-            raise
-        output.error(error)
-        sys.exit(error.exit_code)
+        code = command().main(arguments, prog_name="spine", standalone_mode=False)
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except TyperException as error:
-        usage = InputError(str(error), remedy="See --help.", code="input.usage")
-        output.error(usage)
-        sys.exit(usage.exit_code)
+        code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
-        if debug:
-            raise
-        fault = DataSpineError(
+        if "--debug" in arguments:
+            traceback.print_exc()
+        code = _told(error, Output(as_json="--json" in arguments))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception, output: Output) -> int:
+    """Print an error of any kind as one of ours, and return its exit code."""
+    if isinstance(error, TyperException):
+        if not error.format_message():  # the help was shown, as nothing was asked
+            return InputError.exit_code
+        error = InputError(error.format_message(), remedy="See --help.", code="input.usage")
+    if not isinstance(error, DataSpineError):
+        error = DataSpineError(
             f"{type(error).__name__}: {error}",
-            remedy="Run it again with --debug.",
+            remedy="Run it again with --debug, and report it.",
             code="spine.internal",
         )
-        output.error(fault)
-        sys.exit(INTERNAL)
-    sys.exit(code if isinstance(code, int) else 0)
+    output.error(error)
+    return error.exit_code

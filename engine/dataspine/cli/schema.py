@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.question import read_text, schema_type
-from dataspine.adapters.schema_publish import Outcome, Proposal
-from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.session import Session
+from dataspine.adapters.tools.git import origin_of
+from dataspine.cli.context import Options, exit_with, options
+from dataspine.cli.remote import Remote
 from dataspine.core.errors import InputError
+from dataspine.decisions.decision import Decision
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+
+PAGE = 1000
 
 Subject = Annotated[str, typer.Argument(help="The subject, for example shop.customers.")]
 File = Annotated[Path, typer.Argument(help="An .avsc or .proto file.")]
 Meta = Annotated[
     list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata; repeatable.")
 ]
-Owner = Annotated[str | None, typer.Option(help="The team that owns the subject.")]
+Owner = Annotated[str | None, typer.Option(metavar="TEAM", help="The team that owns the subject.")]
+Claim = Annotated[
+    str | None, typer.Option(metavar="X.Y.Z", help="The version that you claim; checked by policy.")
+]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference", metavar="NAME=SUBJECT:N", help="A schema that it refers to; repeatable."
+    ),
+]
 
 
 @app.command(epilog="Example: spine schema publish shop.customers schema/customers.avsc")
@@ -35,23 +49,26 @@ def publish(
     file: File,
     owner: Owner = None,
     meta: Meta = None,
-    version: Annotated[str | None, typer.Option(help="The version that you claim.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
+    version: Claim = None,
+    reference: Reference = None,
 ) -> None:
     """Publish a schema when policy allows it."""
-    chosen = options(as_json, workspace)
-    proposal = _proposal(subject, file, owner, meta, version)
-    with chosen.deciding() as session, _located(file):
-        outcome = schema_publish.publish(session, proposal)
-    _print(chosen, outcome, file)
-    if outcome.version is not None:
-        known = "" if outcome.created else " (known already)"
-        chosen.output.say(
-            Text.assemble((f"{subject} {outcome.version.semver}", "bold"), f"{known}")
+    chosen = options()
+    proposal = _proposal(subject, file, owner, meta, version, reference)
+    with _located(file):
+        document = chosen.answer(
+            lambda service: service.post("schemas", subject, "versions", body=_body(proposal)),
+            lambda session: schema_publish.publish(session, proposal).document(),
+            decides=True,
         )
-        chosen.output.facts({"owner": outcome.version.owner or "none"})
-    _exit(outcome)
+    decision = _print(chosen, document, file)
+    stored = document["published"]
+    if stored is not None:
+        known = "" if document["created"] else " (known already)"
+        chosen.output.say(Text.assemble((f"{subject} {stored['semver']}", "bold"), known))
+        chosen.output.facts({"owner": stored["owner"] or "none"})
+    if decision is not None:
+        exit_with(decision)
 
 
 @app.command(epilog="Example: spine schema validate shop.customers schema/customers.avsc")
@@ -60,73 +77,144 @@ def validate(
     file: File,
     owner: Owner = None,
     meta: Meta = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
+    version: Claim = None,
+    reference: Reference = None,
 ) -> None:
     """Say what publishing would answer, and change nothing."""
-    chosen = options(as_json, workspace)
-    with chosen.deciding() as session, _located(file):
-        outcome = schema_publish.validate(session, _proposal(subject, file, owner, meta, None))
-    _print(chosen, outcome, file)
-    chosen.output.facts({"would become": outcome.proposed, "timing": outcome.timing.header()})
-    _exit(outcome)
+    chosen = options()
+    proposal = _proposal(subject, file, owner, meta, version, reference)
+
+    def remote(service: Remote) -> tuple[dict[str, Any], str]:
+        body = _body(proposal)
+        return service.post("schemas", subject, "validate", body=body), service.timing
+
+    def local(session: Session) -> tuple[dict[str, Any], str]:
+        outcome = schema_publish.validate(session, proposal)
+        return outcome.document(), outcome.timing.header()
+
+    with _located(file):
+        document, timing = chosen.answer(remote, local, decides=True)
+    decision = _print(chosen, document, file)
+    chosen.output.facts({"would become": document["version"]["next"], "timing": timing})
+    if decision is not None:
+        exit_with(decision)
 
 
 @app.command(epilog="Example: spine schema subjects")
-def subjects(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def subjects() -> None:
     """List the subjects."""
-    chosen = options(as_json, workspace)
-    with chosen.session() as session:
+    chosen = options()
+
+    def remote(service: Remote) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = service.get("schemas", query={"limit": PAGE, "offset": len(found)})
+            found += page
+            if len(page) < PAGE:
+                return found
+
+    def local(session: Session) -> list[dict[str, Any]]:
         registry = session.registry
-        latest = [registry.version(name, "latest") for name in registry.subjects()]
-    chosen.output.document([version.document() for version in latest])
-    rows: list[tuple[object, ...]] = [(v.subject, v.semver, v.type, v.owner or "") for v in latest]
+        return [registry.version(name, "latest").document() for name in registry.subjects()]
+
+    latest = chosen.answer(remote, local)
+    chosen.output.document(latest)
+    rows: list[tuple[object, ...]] = [
+        (each["subject"], each["semver"], each["schemaType"], each["owner"] or "")
+        for each in latest
+    ]
     chosen.output.table(("subject", "version", "type", "owner"), rows)
 
 
 @app.command(epilog="Example: spine schema latest shop.customers")
-def latest(subject: Subject, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def latest(subject: Subject) -> None:
     """Show the newest version of a subject."""
-    chosen = options(as_json, workspace)
-    with chosen.session() as session:
-        version = session.registry.version(subject, "latest")
-    chosen.output.document(version.document())
-    chosen.output.facts({"version": version.semver, "owner": version.owner or "", "id": version.id})
-    chosen.output.say(Text(version.text))
+    chosen = options()
+    version = chosen.answer(
+        lambda service: service.get("schemas", subject, "versions", "latest"),
+        lambda session: session.registry.version(subject, "latest").document(),
+    )
+    chosen.output.document(version)
+    chosen.output.facts(
+        {"version": version["semver"], "owner": version["owner"] or "", "id": version["id"]}
+    )
+    chosen.output.say(Text(version["schema"]))
 
 
 @app.command(epilog="Example: spine schema versions shop.customers")
-def versions(subject: Subject, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def versions(subject: Subject) -> None:
     """List the versions of a subject."""
-    chosen = options(as_json, workspace)
-    with chosen.session() as session:
-        found = session.registry.versions(subject)
-    chosen.output.document([version.document() for version in found])
+    chosen = options()
+
+    def remote(service: Remote) -> list[dict[str, Any]]:
+        numbers = service.get("schemas", subject, "versions")
+        return [service.get("schemas", subject, "versions", number) for number in numbers]
+
+    found = chosen.answer(
+        remote, lambda session: [each.document() for each in session.registry.versions(subject)]
+    )
+    chosen.output.document(found)
     rows: list[tuple[object, ...]] = [
-        (v.number, v.semver, v.id, v.published_at, v.provenance.get("actor", "")) for v in found
+        (
+            each["version"],
+            each["semver"],
+            each["id"],
+            each["published_at"],
+            each["provenance"].get("actor", ""),
+        )
+        for each in found
     ]
     chosen.output.table(("number", "version", "id", "published", "by"), rows)
 
 
 def _proposal(
-    subject: str, file: Path, owner: str | None, meta: list[str] | None, version: str | None
+    subject: str,
+    file: Path,
+    owner: str | None,
+    meta: list[str] | None,
+    version: str | None,
+    reference: list[str] | None,
 ) -> Proposal:
-    metadata: dict[str, str] = {}
-    for pair in meta or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise InputError(f"{pair!r} is no KEY=VALUE", where="--meta", remedy="Write team=shop.")
-        metadata[key] = value
+    metadata = dict(_pair(text, "--meta", "Write team=shop.") for text in meta or ())
     if owner is not None:
         metadata["owner"] = owner
     return Proposal(
         subject,
         read_text(file),
         schema_type(file),
+        references=[_reference(text) for text in reference or ()],
         metadata=metadata,
         claimed=version,
-        provenance=_provenance(file),
+        provenance=origin_of(file),
     )
+
+
+def _body(proposal: Proposal) -> dict[str, Any]:
+    """Return the proposal as it travels to a service."""
+    return {
+        "schema": proposal.text,
+        "schemaType": proposal.type,
+        "references": list(proposal.references),
+        "metadata": {"properties": dict(proposal.metadata)},
+        "version": proposal.claimed,
+        "provenance": dict(proposal.provenance),
+    }
+
+
+def _reference(text: str) -> dict[str, Any]:
+    remedy = "Write money.proto=shop.money:1."
+    name, target = _pair(text, "--reference", remedy)
+    subject, _, number = target.rpartition(":")
+    if not subject or not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise InputError(f"{text!r} is no NAME=SUBJECT:N", where="--reference", remedy=remedy)
+    return {"name": name, "subject": subject, "version": int(number)}
+
+
+def _pair(text: str, option: str, remedy: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"{text!r} is no KEY=VALUE", where=option, remedy=remedy)
+    return key, value
 
 
 @contextlib.contextmanager
@@ -143,27 +231,11 @@ def _located(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _provenance(file: Path) -> dict[str, str]:
-    # Where the text came from, when it lies in a git repository; never part of identity.
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - git is the user's own
-            cwd=file.resolve().parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-        return {"git_commit": commit.stdout.strip()}
-    return {}
-
-
-def _print(chosen: Options, outcome: Outcome, file: Path) -> None:
-    chosen.output.document(outcome.document())
-    if outcome.decision is not None:
-        chosen.output.decision(outcome.decision, subject=outcome.subject, file=str(file))
-
-
-def _exit(outcome: Outcome) -> None:
-    if outcome.decision is not None and not outcome.decision.allow:
-        raise typer.Exit(3 if outcome.decision.policy is None else DENIED)
+def _print(chosen: Options, document: dict[str, Any], file: Path) -> Decision | None:
+    """Print the answer; return its decision, which a schema known already has not."""
+    chosen.output.document(document)
+    if "decision_id" not in document:
+        return None
+    decision = Decision.of(document)
+    chosen.output.decision(decision, subject=document["subject"], file=str(file))
+    return decision

@@ -41,6 +41,7 @@ def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
         "title": error.problem,
         "status": status,
         "detail": str(error),
+        "exit_code": error.exit_code,
         **error.document(),
     }
     headers = {"Retry-After": "1"} if error.retry else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Outcome, Proposal
@@ -19,6 +19,9 @@ from dataspine.web.problem import MEDIA_TYPE
 __all__ = ["router"]
 
 Page = Annotated[int, Query(ge=1, le=1000)]
+# Where the text came from; who published it is the service's own knowledge.
+ProvenanceKey = Literal["git_commit", "repository"]
+ProvenanceText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class SchemaBody(BaseModel):
@@ -30,7 +33,8 @@ class SchemaBody(BaseModel):
     type: str = Field("AVRO", alias="schemaType")
     references: list[dict[str, Any]] | None = Field(None, max_length=100)
     metadata: dict[str, Any] | None = None
-    version: str | None = None
+    version: str | None = Field(None, max_length=64)
+    provenance: dict[ProvenanceKey, ProvenanceText] | None = None
 
     def proposal(self, subject: str) -> Proposal:
         """Return what is proposed under the subject."""
@@ -42,6 +46,7 @@ class SchemaBody(BaseModel):
             tuple(self.references or ()),
             {str(k): str(v) for k, v in properties.items()},
             self.version,
+            {str(key): text for key, text in (self.provenance or {}).items()},
         )
 
 

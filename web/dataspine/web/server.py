@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError, UnavailableError
-from dataspine.core.process import start_time
 from dataspine.lineage import Delivery
+from dataspine.web.advertisement import LOOPBACK, advertise, withdraw
 from dataspine.web.app import create_app
 
 __all__ = ["serve"]
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SWITCH_SECONDS = 0.0005
 
 
@@ -47,13 +43,18 @@ def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None
             root=session.workspace.root,
         )
         delivery.start()
-        address = f"http://{host}:{listener.getsockname()[1]}"
-        advertisement = session.workspace.state / "serve.json"
+        named = f"[{host}]" if ":" in host else host
+        address = f"http://{named}:{listener.getsockname()[1]}"
+
+        def started() -> None:
+            # Only now: whoever reads it may ask at once.
+            advertise(session.workspace.state, address)
+            ready(address)
+
         try:
-            _advertise(advertisement, address)
-            _run(create_app(session), listener, lambda: ready(address))
+            _run(create_app(session), listener, started)
         finally:
-            advertisement.unlink(missing_ok=True)
+            withdraw(session.workspace.state)
             delivery.stop()
 
 
@@ -72,14 +73,6 @@ def _listen(host: str, port: int) -> socket.socket:
             code="serve.port_taken",
         ) from None
     return listener
-
-
-def _advertise(path: Path, address: str) -> None:
-    document = {"url": address, "pid": os.getpid(), "started": start_time(os.getpid())}
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file)
 
 
 def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> None:

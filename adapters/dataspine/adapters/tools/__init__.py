@@ -1,1 +1,1 @@
-"""Programs that check policies, run as child processes: OPA, conftest, regal."""
+"""One module for each outside tool: programs that run as child processes, and a served workspace."""

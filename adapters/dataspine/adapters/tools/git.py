@@ -1,0 +1,52 @@
+"""What git knows about a file; a folder without git is no fault."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+__all__ = ["is_untracked", "origin_of"]
+
+SECONDS = 5
+
+
+def origin_of(file: Path) -> dict[str, str]:
+    """Return ``git_commit`` and ``repository`` of the file's checkout, as far as git knows them."""
+    folder = file.resolve().parent
+    found = {
+        "git_commit": _git(folder, "rev-parse", "--verify", "--quiet", "HEAD"),
+        "repository": _without_credentials(_git(folder, "remote", "get-url", "origin") or ""),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def is_untracked(file: Path) -> bool:
+    """Tell whether no repository tracks the file; when git cannot say, it is not."""
+    folder = file.parent
+    if not any((parent / ".git").exists() for parent in folder.resolve().parents):
+        return True
+    return _git(folder, "ls-files", "--", file.name) == ""
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        run = subprocess.run(
+            ["git", *arguments],  # noqa: S607 - git is the user's own
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return run.stdout.strip()
+
+
+def _without_credentials(url: str) -> str:
+    # A token in the address of a remote must not travel into provenance.
+    parts = urlsplit(url)
+    if "@" not in parts.netloc or not parts.scheme:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

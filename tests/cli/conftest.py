@@ -1,0 +1,80 @@
+"""Commands in this process, a workspace to run them on, and the real service beside it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataspine.adapters.init import init
+from dataspine.cli.main import main
+from dataspine.core.process import spawn, stop
+from dataspine.core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command left: its exit code and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Spine = Callable[..., Run]
+
+
+@pytest.fixture
+def spine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Spine:
+    """Return a function that runs ``spine ARGUMENTS`` in this process."""
+
+    def run(*arguments: str) -> Run:
+        monkeypatch.setattr(sys, "argv", ["spine", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Run(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return init(tmp_path / "shop", name="shop", told=lambda _: None)
+
+
+@pytest.fixture
+def quiet_environment(monkeypatch: pytest.MonkeyPatch, opa: Path) -> None:
+    """Leave nothing of the caller's environment to choose who answers."""
+    for name in ("CI", "SPINE_SERVER", "SPINE_TOKEN", "SPINE_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPINE_OPA", str(opa))
+    monkeypatch.setenv("SPINE_ACTOR", "caller")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def serving(workspace: Workspace, opa: Path) -> Iterator[str]:
+    """Run ``spine serve`` on a workspace and yield its address."""
+    environment = {**os.environ, "SPINE_OPA": str(opa), "SPINE_ACTOR": "service", "CI": ""}
+    argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
+    argv += ["--workspace", str(workspace.root)]
+    with (workspace.state / "serve.log").open("wb") as log:
+        child = spawn(argv, env=environment, stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert child.stdout is not None
+        yield json.loads(child.stdout.readline())["url"]
+    finally:
+        stop(child, 10)
+        if child.stdout is not None:
+            child.stdout.close()
