@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Spine, serving
@@ -106,6 +108,46 @@ def test_question_is_decided_found_and_shown(place: Place, spine: Spine, tmp_pat
     assert (decided["allow"], decided["at_replaced"]) == (True, True)
     assert "allowed shop.asked by" in spine(*argv).stdout
 
+    revision = decided["policy"]["revision"][:20]
+    filters = ("--point", "schema.publish", "--name", "shop.asked", "--allow", "--limit", "2")
+    filters += ("--revision", revision, "--since", "2020-01-01T00:00:00+00:00")
+    found = spine("audit", "decisions", *filters, *place.arguments, "--json").document
+    assert [(e["name"], e["acted"], e["actor"]) for e in found] == [
+        ("shop.asked", False, place.actor)
+    ] * 2
+    assert found[1]["decision_id"] == decided["decision_id"]
+    # OPA uploads its log in the background.
+    shown: dict[str, Any] = {}
+    deadline = time.monotonic() + 20
+    while shown.get("logged") is None and time.monotonic() < deadline:
+        argv = ("audit", "show", decided["decision_id"], *place.arguments)
+        shown = spine(*argv, "--json").document
+    assert {key: shown[key] for key in decided} == decided
+    assert shown["logged"]["decision_id"] == decided["decision_id"]
+    assert shown["logged"]["input"]["facts"] == facts
+    printed = spine(*argv).stdout
+    assert decided["input_digest"] in printed
+    assert '"name": "shop.asked"' in printed
+
+
+@pytest.mark.parametrize(
+    ("filters", "codes"),
+    [
+        (("--deny", "--code", "pii.untagged_field", "--limit", "1"), [["pii.untagged_field"]]),
+        (("--code", "pii.untagged_field", "--allow"), []),
+        (("--name", "nothing"), []),
+        (("--until", "2020-01-01T00:00:00Z"), []),
+        (("--revision", "0.0.0"), []),
+        (("--point", "route.deploy"), []),
+    ],
+    ids=["code", "allowed", "name", "time", "revision", "point"],
+)
+def test_decisions_are_filtered(
+    place: Place, spine: Spine, filters: tuple[str, ...], codes: list[list[str]]
+) -> None:
+    found = spine("audit", "decisions", *filters, *place.arguments, "--json").document
+    assert [each["codes"] for each in found] == codes
+
 
 def test_lineage_is_counted_and_drawn(place: Place, spine: Spine) -> None:
     counts = spine("lineage", "status", *place.arguments, "--json").document
@@ -117,6 +159,21 @@ def test_lineage_is_counted_and_drawn(place: Place, spine: Spine) -> None:
     node = "dataset:spine://shop:shop.customers"
     graph = spine("lineage", "graph", node, *place.arguments, "--json").document
     assert (graph["root"], sorted(graph)) == (node, ["edges", "hidden", "nodes", "root"])
+    job = graph["nodes"][0]["id"]
+    reached = spine("lineage", "impact", job, *place.arguments, "--json").document
+    assert reached == {
+        "root": job,
+        "complete": True,
+        "nodes": [
+            {
+                "id": node,
+                "kind": "dataset",
+                "namespace": "spine://shop",
+                "name": "shop.customers",
+                "distance": 1,
+            }
+        ],
+    }
 
 
 @pytest.mark.parametrize(
@@ -126,8 +183,11 @@ def test_lineage_is_counted_and_drawn(place: Place, spine: Spine) -> None:
         (("schema", "publish", "ids", "{bad}"), 2, "registry.invalid_subject", "'ids'"),
         (("schema", "publish", "a", "{bad}"), 2, "registry.invalid_schema", "{bad}:2"),
         (("lineage", "graph", "dataset:a:b"), 2, "input.not_found", "dataset:a:b"),
+        (("lineage", "impact", "dataset:a:b"), 2, "input.not_found", "dataset:a:b"),
+        (("audit", "show", "none"), 2, "input.not_found", "none"),
+        (("audit", "decisions", "--since", "noon"), 2, "input.invalid", "--since"),
     ],
-    ids=["subject", "reserved", "schema", "node"],
+    ids=["subject", "reserved", "schema", "node", "impact", "decision", "time"],
 )
 def test_error_is_the_same_error(
     place: Place,

@@ -8,12 +8,21 @@ import typer
 
 from dataspine.cli.context import options
 from dataspine.cli.remote import Remote
+from dataspine.core.errors import NotFoundError
+from dataspine.lineage.graph import distances
+from dataspine.web.advertisement import advertised
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+dlq = typer.Typer(no_args_is_help=True)
+app.add_typer(dlq, name="dlq", help="Look at events that receivers refused, and send them again.")
 
 BUDGET = 200
+# As far and as much as a service shows at once.
+FAR = 50
+MANY = 2000
+SHOWN = ("id", "kind", "namespace", "name")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="dataset:NAMESPACE:NAME or job:…")]
 
@@ -48,3 +57,74 @@ def graph(
     chosen.output.document(found)
     rows: list[tuple[object, ...]] = [(e["source"], "→", e["target"]) for e in found["edges"]]
     chosen.output.table(("from", "", "to"), rows)
+
+
+@app.command(epilog="Example: spine lineage impact dataset:spine://shop:shop.customers")
+def impact(node: Node) -> None:
+    """List what a dataset or job reaches, with its distance in edges."""
+    chosen = options()
+    query = {"node": node, "depth": FAR, "direction": "downstream", "budget": MANY}
+    found: dict[str, Any] = chosen.answer(
+        lambda service: service.get("lineage", "graph", query=query),
+        lambda session: session.lineage.graph(node, depth=FAR, direction="downstream", budget=MANY),
+    )
+    edges = [(edge["source"], edge["target"]) for edge in found["edges"]]
+    far = distances(found["root"], edges)
+    reached = sorted(
+        (each for each in found["nodes"] if each["id"] in far),
+        key=lambda e: (far[e["id"]], e["id"]),
+    )
+    cut = any(each["hidden"]["downstream"] for each in found["nodes"])
+    document = {
+        "root": found["root"],
+        "complete": not cut,
+        "nodes": [
+            {**{key: each[key] for key in SHOWN}, "distance": far[each["id"]]} for each in reached
+        ],
+    }
+    chosen.output.document(document)
+    rows: list[tuple[object, ...]] = [
+        (far[each["id"]], each["kind"], each["namespace"], each["name"]) for each in reached
+    ]
+    chosen.output.table(("distance", "kind", "namespace", "name"), rows)
+    if cut:
+        chosen.output.note(f"more than {MANY} nodes or {FAR} edges: not everything is shown")
+
+
+@dlq.command("list", epilog="Example: spine lineage dlq list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most to show.")] = 100,
+) -> None:
+    """List events that a receiver refused for good, the newest first."""
+    chosen = options()
+    with chosen.session() as session:
+        found = session.outbox.dead(limit=limit)
+    chosen.output.document(found)
+    rows: list[tuple[object, ...]] = [
+        (each["seq"], each["receiver"], each["reason"], each["at"], each["id"]) for each in found
+    ]
+    chosen.output.table(("event", "receiver", "reason", "at", "id"), rows)
+
+
+@dlq.command(epilog="Example: spine lineage dlq replay --receiver marquez")
+def replay(
+    receiver: Annotated[str | None, typer.Option(help="Only this receiver's.")] = None,
+) -> None:
+    """Let dead events be sent once more; the file of dead letters keeps its lines."""
+    chosen = options()
+    with chosen.session() as session:
+        names = [each.name for each in session.workspace.settings.receivers]
+        if receiver is not None and receiver not in names:
+            raise NotFoundError(
+                f"no receiver is called {receiver!r}",
+                where="--receiver",
+                remedy=f"Known: {', '.join(names) or 'none'}. See lineage in spine.yaml.",
+                code="lineage.unknown_receiver",
+            )
+        with session.database.begin() as connection:
+            again = session.outbox.retry_dead(connection, receiver=receiver)
+        running = advertised(session.workspace.state) is not None
+    chosen.output.document({"again": again})
+    chosen.output.say(f"{again} dead events are pending again")
+    if again and not running:
+        chosen.output.note("`spine serve` sends them")

@@ -16,10 +16,10 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from dataspine.cli import bundle, cdc, evidence, lineage, opa, policy, schema
+from dataspine.cli import audit, bundle, cdc, evidence, lineage, opa, policy, schema
 from dataspine.cli.context import exit_with, options, with_options_of_all
 from dataspine.cli.output import Output
-from dataspine.core.errors import DataSpineError, InputError
+from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 
 __all__ = ["app", "command", "main"]
 
@@ -37,6 +37,7 @@ app.add_typer(policy.app, name="policy", help="Look at the rules.")
 app.add_typer(opa.app, name="opa", help="Install OPA and look at it.")
 app.add_typer(cdc.app, name="cdc", help="Plan, deploy and run CDC routes.")
 app.add_typer(lineage.app, name="lineage", help="Follow where data came from and went.")
+app.add_typer(audit.app, name="audit", help="Look at what was decided, and by which rules.")
 
 INTERRUPTED = 130
 
@@ -143,6 +144,32 @@ def decide(
     decision = Decision.of(document)
     chosen.output.decision(decision, subject=str(asked.facts.get("name", point)))
     exit_with(decision)
+
+
+@app.command(epilog="Example: spine explain pii.untagged_field")
+def explain(code: Annotated[str, typer.Argument(help="A violation's code.")]) -> None:
+    """Say what a code means, how serious it is here, and what to do."""
+    from dataspine.adapters.explanation import explain as explanation
+
+    chosen = options()
+    try:
+        workspace = chosen.workspace()
+    except NotFoundError:
+        workspace = None  # outside of a workspace: the product's own rules
+    found = explanation(code, workspace)
+    chosen.output.document(found.document())
+    style = "yellow" if found.severity == "warn" else "red"
+    chosen.output.say(Text.assemble((code, style), f"  {found.title}"))
+    chosen.output.say(Text(f"  {found.why}"))
+    chosen.output.facts(
+        {
+            "severity": found.severity if workspace is None else f"{found.severity} here",
+            "says": found.message,
+            "do": found.remediation,
+            "controls": ", ".join(found.controls) or "none",
+            "rule of": found.source,
+        }
+    )
 
 
 @app.command(epilog="Example: spine upgrade")

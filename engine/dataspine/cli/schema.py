@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.question import read_text, schema_type
+from dataspine.adapters.schema_diff import difference
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.adapters.tools.git import origin_of
@@ -165,6 +166,47 @@ def versions(subject: Subject) -> None:
         for each in found
     ]
     chosen.output.table(("number", "version", "id", "published", "by"), rows)
+
+
+@app.command(epilog="Example: spine schema diff shop.customers schema/customers.avsc")
+def diff(
+    subject: Subject,
+    first: Annotated[
+        str | None, typer.Argument(metavar="FROM", help="A version; else the one before.")
+    ] = None,
+    second: Annotated[
+        str | None, typer.Argument(metavar="TO|FILE", help="A version or a file; else the newest.")
+    ] = None,
+) -> None:
+    """Show what changed between two versions, or a version and a file, and which bump that is."""
+    chosen = options()
+    with chosen.session() as session, _located(Path(second or first or "")):
+        found = difference(session, subject, first, second)
+    document = found.document()
+    chosen.output.document(document)
+    to = document["to"].get("file") or document["to"]["semver"]
+    chosen.output.say(
+        Text.assemble(
+            (f"{subject} {found.old.semver} → {to}", "bold"), f"  {found.comparison.bump}"
+        )
+    )
+    for each in document["fields"]:
+        chosen.output.say(_change(each, to if "file" in document["to"] else None))
+    for message in found.comparison.messages:
+        chosen.output.say(Text(f"  breaks    {message}", "red"))
+    if document["next"] is not None:
+        chosen.output.facts({"would become": document["next"], "level": found.comparison.level})
+
+
+def _change(field: dict[str, Any], file: str | None) -> Text:
+    style = {"added": "green", "removed": "red"}.get(field["change"], "yellow")
+    line = Text(f"  {field['change']:8}  ", style)
+    line.append(field["path"], "bold")
+    if file is not None and "line" in field:
+        line.append(f" {file}:{field['line']}", "cyan")
+    parts = field.get("parts") or {}
+    line.append("".join(f"\n      {name}: {p['from']} → {p['to']}" for name, p in parts.items()))
+    return line
 
 
 def _proposal(

@@ -69,7 +69,8 @@ class Entry:
 class Search:
     """What to look for in the journal; None means any. ``since`` is inside, ``until`` outside.
 
-    ``before`` continues a page: only entries with a smaller number.
+    ``revision`` may be the beginning of one, as people see it. ``before`` continues a page: only
+    entries with a smaller number.
     """
 
     point: str | None = None
@@ -319,10 +320,11 @@ def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
             (journal.c.point, search.point),
             (journal.c.name, search.name),
             (journal.c.allow, search.allow),
-            (journal.c.revision, search.revision),
         )
         if value is not None
     ]
+    if search.revision is not None:
+        conditions.append(journal.c.revision.startswith(search.revision, autoescape=True))
     if search.code is not None:
         codes = sa.func.json_each(journal.c.codes).table_valued("value")
         conditions.append(sa.exists(sa.select(1).where(codes.c.value == search.code)))

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-__all__ = ["Edge", "Place", "Walk", "layout", "walk"]
+__all__ = ["Edge", "Place", "Walk", "distances", "layout", "walk"]
 
 COLUMN_WIDTH = 376
 ROW_HEIGHT = 124
@@ -72,6 +72,20 @@ def walk(
                     seen.add(node)
                     frontier.append(node)
     return Walk(frozenset(nodes), frozenset(edges), len(hidden - nodes))
+
+
+def distances(root: str, edges: Iterable[Edge]) -> dict[str, int]:
+    """Return how many edges lie between a node and each that it reaches; itself is left out."""
+    after: dict[str, list[str]] = defaultdict(list)
+    for source, target in edges:
+        after[source].append(target)
+    found, frontier = {root: 0}, [root]
+    while frontier:
+        fresh = {target for node in frontier for target in after[node]} - found.keys()
+        found |= dict.fromkeys(fresh, found[frontier[0]] + 1)
+        frontier = sorted(fresh)
+    del found[root]
+    return found
 
 
 def layout(nodes: Set[str], edges: Set[Edge]) -> dict[str, Place]:

@@ -9,14 +9,18 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from dataspine.adapters.asking import ask
+from dataspine.adapters.record import recorded
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
 from dataspine.core.canonical import parse_json
+from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 from dataspine.decisions.journal import Search
 
 __all__ = ["router"]
+
+Text = Annotated[str | None, Query(max_length=512)]
 
 
 def router(session: Session) -> APIRouter:
@@ -41,18 +45,36 @@ def router(session: Session) -> APIRouter:
         return JSONResponse(decision.document(), headers={"Server-Timing": timing.header()})
 
     @routes.get("")
-    def search(
-        point: str | None = None,
-        name: str | None = None,
+    def search(  # noqa: PLR0913 - one argument per filter
+        point: Text = None,
+        name: Text = None,
+        code: Text = None,
+        revision: Text = None,
+        allow: bool | None = None,
+        since: Text = None,
+        until: Text = None,
+        before: Annotated[int | None, Query(ge=1)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> list[dict[str, Any]]:
-        """List the newest journal rows first."""
-        found = session.journal.list(Search(point=point, name=name), limit=limit)
-        return [entry.document() for entry in found]
+        """List journal rows, the newest first; ``before`` continues a page by its last number.
+
+        ``since`` is inside and ``until`` outside, both RFC 3339; ``revision`` may be a beginning.
+        """
+        wanted = Search(
+            point=point,
+            name=name,
+            allow=allow,
+            code=code,
+            revision=revision,
+            since=parse_rfc3339(since, where="/query/since") if since else None,
+            until=parse_rfc3339(until, where="/query/until") if until else None,
+            before=before,
+        )
+        return [entry.document() for entry in session.journal.list(wanted, limit=limit)]
 
     @routes.get("/{decision_id}")
     def show(decision_id: str) -> dict[str, Any]:
-        """Return one decision of the journal."""
-        return session.journal.get(decision_id).document()
+        """Return one decision of the journal, with what OPA logged about it."""
+        return recorded(session, decision_id)
 
     return routes
