@@ -103,13 +103,14 @@ def test_question_is_decided_found_and_shown(place: Place, spine: Spine, tmp_pat
     facts = {"name": "shop.asked", "format": "AVRO", "metadata": {}, "fields": []}
     question = {"point": "schema.publish", "at": "2020-01-01T00:00:00Z", "facts": facts}
     file.write_text(json.dumps(question))
+    argv: tuple[str, ...]
     argv = ("decide", "schema.publish", "--input", str(file), *place.arguments)
     decided = spine(*argv, "--json").document
     assert (decided["allow"], decided["at_replaced"]) == (True, True)
     assert "allowed shop.asked by" in spine(*argv).stdout
 
     revision = decided["policy"]["revision"][:20]
-    filters = ("--point", "schema.publish", "--name", "shop.asked", "--allow", "--limit", "2")
+    filters = ["--point", "schema.publish", "--name", "shop.asked", "--allow", "--limit", "2"]
     filters += ("--revision", revision, "--since", "2020-01-01T00:00:00+00:00")
     found = spine("audit", "decisions", *filters, *place.arguments, "--json").document
     assert [(e["name"], e["acted"], e["actor"]) for e in found] == [

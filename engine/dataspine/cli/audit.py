@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from dataspine.adapters.record import recorded
+from dataspine.cli import completion
 from dataspine.cli.context import options
 from dataspine.core.clock import parse_rfc3339
 from dataspine.decisions.decision import Decision
@@ -23,9 +24,14 @@ MAX_PAGE = 500
 
 @app.command(epilog="Example: spine audit decisions --deny --code pii.untagged_field")
 def decisions(
-    point: Annotated[str | None, typer.Option(help="The enforcement point that asked.")] = None,
+    point: Annotated[
+        str | None,
+        typer.Option(help="The enforcement point that asked.", autocompletion=completion.points),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The subject, route or thing.")] = None,
-    code: Annotated[str | None, typer.Option(help="A code that denied.")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="A code that denied.", autocompletion=completion.codes)
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="A revision, or its beginning.")] = None,
     allow: Annotated[
         bool | None, typer.Option("--allow/--deny", help="Only what was allowed, or denied.")

@@ -52,7 +52,9 @@ def verify_(
             raise InputError("the file is too large", where=str(file), code="input.too_large")
         data = file.read_bytes()
     except OSError as error:
-        raise InputError(error.strerror or "unreadable", where=str(file)) from None
+        raise InputError(
+            error.strerror or "unreadable", where=str(file), remedy="Check the path."
+        ) from None
     bundle = verify(data, trust_of(chosen.workspace()))
     document = {
         "revision": bundle.revision,

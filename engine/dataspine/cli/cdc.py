@@ -16,6 +16,7 @@ from dataspine.adapters import route_deploy, routes, row_replicate
 from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
+from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
 from dataspine.core.errors import InputError
 
@@ -27,7 +28,11 @@ app.add_typer(dlq, name="dlq", help="Look at parked rows, replay or discard them
 
 RouteFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[ROUTE.yaml]", help="The workspace's only one if left out."),
+    typer.Argument(
+        metavar="[ROUTE.yaml]",
+        help="The workspace's only one if left out.",
+        autocompletion=completion.routes,
+    ),
 ]
 
 

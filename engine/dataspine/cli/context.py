@@ -30,6 +30,7 @@ __all__ = [
     "Options",
     "WorkspaceOption",
     "exit_with",
+    "located",
     "options",
     "with_options_of_all",
 ]
@@ -172,6 +173,20 @@ def exit_with(decision: Decision) -> None:
     """End the command as its decision says: on when allowed, 1 denied, 3 when nobody answered."""
     if not decision.allow:
         raise typer.Exit(3 if decision.policy is None else DENIED)
+
+
+@contextlib.contextmanager
+def located(file: Path) -> Iterator[None]:
+    """Name the file in an error that only knows the line: a parser reads text, not files."""
+    try:
+        yield
+    except InputError as error:
+        place, _, line = error.where.partition(" ")
+        if place != "line":
+            raise
+        raise InputError(
+            error.problem, where=f"{file}:{line}", remedy=error.remedy, code=error.code
+        ) from None
 
 
 def with_options_of_all(command: TyperGroup | TyperCommand, *, root: bool = True) -> None:

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from dataspine.cli import audit, bundle, cdc, evidence, lineage, opa, policy, schema
-from dataspine.cli.context import exit_with, options, with_options_of_all
+from dataspine.cli import audit, bundle, cdc, completion, evidence, lineage, opa, policy, schema
+from dataspine.cli.context import exit_with, located, options, with_options_of_all
 from dataspine.cli.output import Output
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 
@@ -40,6 +40,10 @@ app.add_typer(lineage.app, name="lineage", help="Follow where data came from and
 app.add_typer(audit.app, name="audit", help="Look at what was decided, and by which rules.")
 
 INTERRUPTED = 130
+
+Point = Annotated[
+    str, typer.Argument(help="The enforcement point.", autocompletion=completion.points)
+]
 
 
 @app.command(epilog="Example: spine init shop")
@@ -106,14 +110,14 @@ def doctor() -> None:
 
 @app.command("input", epilog="Example: spine input schema.publish schema/customers.avsc")
 def input_(
-    point: Annotated[str, typer.Argument(help="The enforcement point.")],
+    point: Point,
     file: Annotated[Path, typer.Argument(help="A schema or a route file.")],
 ) -> None:
     """Print the DecisionInput of a file, for conftest, tests and `spine decide`."""
     from dataspine.adapters.question import question_of
 
     chosen = options()
-    with chosen.session() as session:
+    with chosen.session() as session, located(file):
         question = question_of(session, point, file)
     indent = None if chosen.output.as_json else 2
     sys.stdout.write(json.dumps(question.document(), indent=indent) + "\n")
@@ -121,7 +125,7 @@ def input_(
 
 @app.command(epilog="Example: spine input … | spine decide schema.publish --input -")
 def decide(
-    point: Annotated[str, typer.Argument(help="The enforcement point.")],
+    point: Point,
     input_file: Annotated[str, typer.Option("--input", help="A DecisionInput, - for stdin.")],
 ) -> None:
     """Ask for a decision on a whole DecisionInput; `at` becomes now."""
@@ -147,7 +151,11 @@ def decide(
 
 
 @app.command(epilog="Example: spine explain pii.untagged_field")
-def explain(code: Annotated[str, typer.Argument(help="A violation's code.")]) -> None:
+def explain(
+    code: Annotated[
+        str, typer.Argument(help="A violation's code.", autocompletion=completion.codes)
+    ],
+) -> None:
     """Say what a code means, how serious it is here, and what to do."""
     from dataspine.adapters.explanation import explain as explanation
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +14,12 @@ from dataspine.adapters.schema_diff import difference
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.adapters.tools.git import origin_of
-from dataspine.cli.context import Options, exit_with, options
+from dataspine.cli import completion
+from dataspine.cli.context import Options, exit_with, located, options
 from dataspine.cli.remote import Remote
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
+from dataspine.registry import next_version
 
 __all__ = ["app"]
 
@@ -27,7 +27,12 @@ app = typer.Typer(no_args_is_help=True)
 
 PAGE = 1000
 
-Subject = Annotated[str, typer.Argument(help="The subject, for example shop.customers.")]
+Subject = Annotated[
+    str,
+    typer.Argument(
+        help="The subject, for example shop.customers.", autocompletion=completion.subjects
+    ),
+]
 File = Annotated[Path, typer.Argument(help="An .avsc or .proto file.")]
 Meta = Annotated[
     list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata; repeatable.")
@@ -56,7 +61,7 @@ def publish(
     """Publish a schema when policy allows it."""
     chosen = options()
     proposal = _proposal(subject, file, owner, meta, version, reference)
-    with _located(file):
+    with located(file):
         document = chosen.answer(
             lambda service: service.post("schemas", subject, "versions", body=_body(proposal)),
             lambda session: schema_publish.publish(session, proposal).document(),
@@ -93,7 +98,7 @@ def validate(
         outcome = schema_publish.validate(session, proposal)
         return outcome.document(), outcome.timing.header()
 
-    with _located(file):
+    with located(file):
         document, timing = chosen.answer(remote, local, decides=True)
     decision = _print(chosen, document, file)
     chosen.output.facts({"would become": document["version"]["next"], "timing": timing})
@@ -180,7 +185,7 @@ def diff(
 ) -> None:
     """Show what changed between two versions, or a version and a file, and which bump that is."""
     chosen = options()
-    with chosen.session() as session, _located(Path(second or first or "")):
+    with chosen.session() as session, located(Path(second or first or "")):
         found = difference(session, subject, first, second)
     document = found.document()
     chosen.output.document(document)
@@ -217,6 +222,8 @@ def _proposal(
     version: str | None,
     reference: list[str] | None,
 ) -> Proposal:
+    if version is not None:
+        next_version(version, "none")  # refuses what is no version
     metadata = dict(_pair(text, "--meta", "Write team=shop.") for text in meta or ())
     if owner is not None:
         metadata["owner"] = owner
@@ -257,20 +264,6 @@ def _pair(text: str, option: str, remedy: str) -> tuple[str, str]:
     if not equals or not key:
         raise InputError(f"{text!r} is no KEY=VALUE", where=option, remedy=remedy)
     return key, value
-
-
-@contextlib.contextmanager
-def _located(file: Path) -> Iterator[None]:
-    # The parser knows the line of a text; only here its file is known.
-    try:
-        yield
-    except InputError as error:
-        place, _, line = error.where.partition(" ")
-        if place != "line":
-            raise
-        raise InputError(
-            error.problem, where=f"{file}:{line}", remedy=error.remedy, code=error.code
-        ) from None
 
 
 def _print(chosen: Options, document: dict[str, Any], file: Path) -> Decision | None:

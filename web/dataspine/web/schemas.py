@@ -13,6 +13,7 @@ from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision
+from dataspine.registry import next_version
 from dataspine.web.guard import segment
 from dataspine.web.problem import MEDIA_TYPE
 
@@ -37,7 +38,9 @@ class SchemaBody(BaseModel):
     provenance: dict[ProvenanceKey, ProvenanceText] | None = None
 
     def proposal(self, subject: str) -> Proposal:
-        """Return what is proposed under the subject."""
+        """Return what is proposed under the subject; a claim that is no version is refused."""
+        if self.version is not None:
+            next_version(self.version, "none")
         properties = (self.metadata or {}).get("properties") or {}
         return Proposal(
             subject,

@@ -1,1 +1,1 @@
-"""One module for each outside tool: programs that run as child processes, and a served workspace."""
+"""One module for each outside tool: child processes, and the service of a workspace."""
