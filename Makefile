@@ -62,6 +62,7 @@ lint: setup  ## Check format, lint rules, types, layers, copies
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/spine policy docs policies --check
+	$(BIN)/python -m docs.generate --check
 	diff schema/data-residency-matrix.yaml engine/dataspine/cli/templates/schema/data-residency-matrix.yaml
 	diff -r web/data-spine-lineage $(STATIC)
 
@@ -79,8 +80,9 @@ bench: setup bundle  ## Measure against the targets: JSON and a table
 bundle: .venv/.ready  ## Pack the product's rules into the package
 	@$(BIN)/python -m dataspine.bundles._pack
 
-docs: setup  ## Generate the reference of rules from their METADATA and tests
+docs: setup  ## Generate the reference: rules, commands, HTTP, files, errors
 	$(BIN)/spine policy docs policies
+	$(BIN)/python -m docs.generate
 
 static:  ## Copy the web sources into the package
 	@mkdir -p $(STATIC) && cp -R web/data-spine-lineage/. $(STATIC)/

@@ -96,7 +96,12 @@ def _answer(outcome: Outcome, status: int) -> JSONResponse:
         return JSONResponse(outcome.document(), status_code=status, headers=headers)
     unanswered = decision.policy is None
     codes = ", ".join(decision.codes)
-    error = DataSpineError(codes, where=outcome.subject, code="schema.denied")
+    error = DataSpineError(
+        codes,
+        where=outcome.subject,
+        remedy="Do what each violation's remediation says, and publish again.",
+        code="schema.denied",
+    )
     error.retry = unanswered
     body = {
         "type": "urn:data-spine:error:schema.denied",
