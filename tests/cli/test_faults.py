@@ -1,5 +1,6 @@
 """Whatever is wrong: an exit code that says so, one JSON document, no traceback; every command."""
 
+import io
 import json
 from pathlib import Path
 
@@ -114,3 +115,21 @@ def test_broken_file_is_named_with_its_line(
     error = _error(run.stdout)
     assert (run.status, run.stderr) == (2, "")
     assert str(error["where"]).startswith(where.replace("{file}", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(b"\xff", "input.invalid"), (b"[" * 2_000_000, "input.too_large"), (b"", "input.invalid")],
+    ids=["latin", "large", "nothing"],
+)
+def test_bad_question_on_stdin_is_refused(
+    spine: Spine,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: bytes,
+    code: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sent)))
+    argv = ("decide", "schema.publish", "--input", "-", "-w", str(workspace.root), "--json")
+    error = _error(spine(*argv).stdout)
+    assert (error["code"], str(error["where"]).partition(":")[0]) == (code, "stdin")

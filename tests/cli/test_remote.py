@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Spine
 
-from dataspine.cli.remote import Remote
+from dataspine.cli.remote import VERSION, Remote
 from dataspine.core.errors import (
     ConflictError,
     DataSpineError,
@@ -229,11 +229,25 @@ def _reply(status: str, body: bytes, *headers: str) -> bytes:
         (_reply("401 Unauthorized", b"{}"), "server.foreign", 2),
         (_reply("200 OK", b"{"), "server.broken", 3),
         (_reply("200 OK", b"{}")[:-1], "server.broken", 3),
+        (_reply("200 OK", b"{}"), "server.foreign", 3),
+        (_reply("200 OK", b"[1]"), "server.foreign", 3),
         (b"", "server.broken", 3),
         (b"SSH-2.0\r\n", "server.broken", 3),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "server.broken", 3),
     ],
-    ids=["redirect", "html", "empty", "refused", "json", "short", "nothing", "ssh", "cut"],
+    ids=[
+        "redirect",
+        "html",
+        "empty",
+        "refused",
+        "json",
+        "short",
+        "other",
+        "list",
+        "nothing",
+        "ssh",
+        "cut",
+    ],
 )
 def test_misbehaving_service_is_an_error_and_is_asked_once(
     answer: bytes, code: str, exit_code: int
@@ -241,7 +255,7 @@ def test_misbehaving_service_is_an_error_and_is_asked_once(
     with _peer(answer) as (url, asked), contextlib.closing(Remote(url, token="t")) as remote:
         remote.connect()
         with pytest.raises(DataSpineError) as caught:
-            remote.post("schemas", "a/b", "versions", body={})
+            remote.post("schemas", "a/b", "versions", body={}, has=VERSION)
     assert (caught.value.code, caught.value.exit_code) == (code, exit_code)
     assert caught.value.remedy
     assert caught.value.retry is (code == "server.foreign" and exit_code == 3)

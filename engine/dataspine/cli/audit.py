@@ -11,6 +11,7 @@ from rich.text import Text
 from dataspine.adapters.record import recorded
 from dataspine.cli import completion
 from dataspine.cli.context import options
+from dataspine.cli.remote import DECISION
 from dataspine.core.clock import parse_rfc3339
 from dataspine.decisions.decision import Decision
 from dataspine.decisions.journal import Search
@@ -20,6 +21,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True)
 
 MAX_PAGE = 500
+RECORDED = DECISION | {"name", "actor", "acted", "class_count", "codes"}
 
 
 @app.command(epilog="Example: spine audit decisions --deny --code pii.untagged_field")
@@ -62,7 +64,7 @@ def decisions(
         "limit": limit,
     }
     found: list[dict[str, Any]] = chosen.answer(
-        lambda service: service.get("v1", "decisions", query=query),
+        lambda service: service.get("v1", "decisions", query=query, has=RECORDED),
         lambda session: [e.document() for e in session.journal.list(search, limit=limit)],
     )
     chosen.output.document(found)
@@ -88,7 +90,7 @@ def show(
     """Show a decision as the journal has it, and what OPA logged about it."""
     chosen = options()
     found: dict[str, Any] = chosen.answer(
-        lambda service: service.get("v1", "decisions", decision),
+        lambda service: service.get("v1", "decisions", decision, has=RECORDED | {"logged"}),
         lambda session: recorded(session, decision),
     )
     chosen.output.document(found)

@@ -114,11 +114,12 @@ class Options:
         it cannot be reached, and for a decision while the workspace's policy is newer than any
         bundle that it was given. Once a question was sent, nothing is asked a second time.
         """
-        with self._service(decides=decides) as service:
-            if service is not None:
-                return remote(service)
-        with self.deciding() if decides else self.session() as session:
-            return local(session)
+        with self.output.busy("deciding" if decides else "looking"):
+            with self._service(decides=decides) as service:
+                if service is not None:
+                    return remote(service)
+            with self.deciding() if decides else self.session() as session:
+                return local(session)
 
     @contextlib.contextmanager
     def _service(self, *, decides: bool) -> Iterator[Remote | None]:

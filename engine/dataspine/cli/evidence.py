@@ -25,7 +25,7 @@ def build(
 ) -> None:
     """Build a signed pack of decisions, lineage and bundles of a period."""
     chosen = options()
-    with chosen.session() as session:
+    with chosen.session() as session, chosen.output.busy("building and verifying"):
         since = parse_rfc3339(start, where="--from") if start else datetime(2020, 1, 1, tzinfo=UTC)
         until = parse_rfc3339(end, where="--to") if end else session.clock()
         pack = build_pack(session, to, since=since, until=until)

@@ -22,6 +22,7 @@ BUDGET = 200
 # As far and as much as a service shows at once.
 FAR = 50
 MANY = 2000
+GRAPH = frozenset({"root", "nodes", "edges", "hidden"})
 SHOWN = ("id", "kind", "namespace", "name")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="dataset:NAMESPACE:NAME or job:…")]
@@ -32,7 +33,7 @@ def status() -> None:
     """Count the events that are delivered, pending and dead."""
     chosen = options()
     counts = chosen.answer(
-        lambda service: service.get("v1", "summary")["lineage"],
+        lambda service: service.get("v1", "summary", has=frozenset({"lineage"}))["lineage"],
         lambda session: dict(session.outbox.counts()),
     )
     chosen.output.document(counts)
@@ -48,7 +49,7 @@ def graph(
 
     def remote(service: Remote) -> dict[str, Any]:
         query = {"node": node, "depth": depth, "budget": BUDGET}
-        answer = service.get("lineage", "graph", query=query)
+        answer = service.get("lineage", "graph", query=query, has=GRAPH)
         return {key: value for key, value in answer.items() if key != "delivery"}
 
     found = chosen.answer(
@@ -65,7 +66,7 @@ def impact(node: Node) -> None:
     chosen = options()
     query = {"node": node, "depth": FAR, "direction": "downstream", "budget": MANY}
     found: dict[str, Any] = chosen.answer(
-        lambda service: service.get("lineage", "graph", query=query),
+        lambda service: service.get("lineage", "graph", query=query, has=GRAPH),
         lambda session: session.lineage.graph(node, depth=FAR, direction="downstream", budget=MANY),
     )
     edges = [(edge["source"], edge["target"]) for edge in found["edges"]]

@@ -19,6 +19,7 @@ from typer.main import get_command
 from dataspine.cli import audit, bundle, cdc, completion, evidence, lineage, opa, policy, schema
 from dataspine.cli.context import exit_with, located, options, with_options_of_all
 from dataspine.cli.output import Output
+from dataspine.cli.remote import DECISION
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 
 __all__ = ["app", "command", "main"]
@@ -40,6 +41,7 @@ app.add_typer(lineage.app, name="lineage", help="Follow where data came from and
 app.add_typer(audit.app, name="audit", help="Look at what was decided, and by which rules.")
 
 INTERRUPTED = 130
+MAX_BYTES = 1_048_576
 
 Point = Annotated[
     str, typer.Argument(help="The enforcement point.", autocompletion=completion.points)
@@ -135,12 +137,19 @@ def decide(
     from dataspine.decisions.decision import Decision, DecisionInput
 
     chosen = options()
-    text = sys.stdin.read() if input_file == "-" else read_text(Path(input_file))
-    asked = DecisionInput.parse(parse_json(text, where=input_file), where=input_file)
+    where = "stdin" if input_file == "-" else input_file
+    # One byte over the limit is enough to refuse it.
+    text: str | bytes
+    text = sys.stdin.buffer.read(MAX_BYTES + 1) if where == "stdin" else read_text(Path(where))
+    asked = DecisionInput.parse(parse_json(text, where=where, max_bytes=MAX_BYTES), where=where)
     if asked.point != point:
-        raise InputError(f"it asks {asked.point}, not {point}", where=input_file)
+        raise InputError(
+            f"it asks {asked.point}, not {point}",
+            where=where,
+            remedy="Name the point that it asks.",
+        )
     document = chosen.answer(
-        lambda service: service.post("v1", "decisions", point, body=asked.document()),
+        lambda service: service.post("v1", "decisions", point, body=asked.document(), has=DECISION),
         lambda session: ask(session, asked).document(),
         decides=True,
     )

@@ -51,6 +51,15 @@ class Output:
         with self.err.status(f"{what} …") as status:
             yield lambda done, total: status.update(f"{what} … {done:,} of {total:,}")
 
+    @contextlib.contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Show on a terminal's stderr that something takes its time."""
+        if self.as_json or self.quiet or not self.err.is_terminal:
+            yield
+            return
+        with self.err.status(Text(f"{text} …", "dim")):
+            yield
+
     def table(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         """Print rows for people."""
         if self.as_json or self.quiet:

@@ -22,7 +22,14 @@ from dataspine.core.errors import (
 )
 from dataspine.web.advertisement import LOOPBACK
 
-__all__ = ["Remote"]
+__all__ = ["DECISION", "VERSION", "Remote"]
+
+DECISION = frozenset(
+    ("decision_id", "point", "allow", "violations", "obligations", "policy", "input_digest")
+) | {"evaluated_at", "valid_until"}
+VERSION = frozenset(
+    ("subject", "version", "id", "schemaType", "schema", "semver", "owner", "provenance")
+) | {"published_at"}
 
 CONNECT_SECONDS = 5.0
 DEADLINE_SECONDS = 60.0
@@ -79,14 +86,28 @@ class Remote:
         """Close the connection."""
         self._connection.close()
 
-    def get(self, *segments: str | int, query: Mapping[str, object] | None = None) -> Any:
-        """Return the document of a path; ``query`` values of None are left out."""
-        wanted = {k: v for k, v in (query or {}).items() if v is not None}
-        return self._ask("GET", segments, wanted, None)
+    def get(
+        self,
+        *segments: str | int,
+        query: Mapping[str, object] | None = None,
+        has: frozenset[str] = frozenset(),
+    ) -> Any:
+        """Return the document of a path; ``query`` values of None are left out.
 
-    def post(self, *segments: str | int, body: Any) -> Any:
+        The document, or each of a list of them, ``has`` these keys, or it is nobody we know.
+        """
+        wanted = {k: v for k, v in (query or {}).items() if v is not None}
+        return self._known(self._ask("GET", segments, wanted, None), has)
+
+    def post(self, *segments: str | int, body: Any, has: frozenset[str]) -> Any:
         """Send a document and return the answer; a denial is an answer, not an error."""
-        return self._ask("POST", segments, {}, canonical(body))
+        return self._known(self._ask("POST", segments, {}, canonical(body)), has)
+
+    def _known(self, answer: Any, has: frozenset[str]) -> Any:
+        several = answer if isinstance(answer, list) else [answer]
+        if has and not all(isinstance(each, dict) and has <= each.keys() for each in several):
+            raise self._foreign("it answers another document")
+        return answer
 
     def _ask(
         self,
@@ -153,6 +174,16 @@ class Remote:
         error.retry = method != "POST"
         return error
 
+    def _foreign(
+        self, problem: str, kind: type[DataSpineError] = UnavailableError
+    ) -> DataSpineError:
+        return kind(
+            problem,
+            where=self.url,
+            remedy="Check that the address is a Data Spine service.",
+            code="server.foreign",
+        )
+
     def _error(self, status: int, whole: Mapping[str, Any]) -> DataSpineError:
         if 300 <= status < 400:
             return InputError(
@@ -164,12 +195,7 @@ class Remote:
         code, problem = whole.get("code"), whole.get("problem")
         if not isinstance(code, str) or not isinstance(problem, str):
             kind = UnavailableError if status >= 500 else InputError
-            return kind(
-                f"it answers HTTP {status} without saying why",
-                where=self.url,
-                remedy="Check that the address is a Data Spine service.",
-                code="server.foreign",
-            )
+            return self._foreign(f"it answers HTTP {status} without saying why", kind)
         known = _KINDS.get(whole.get("exit_code", 2), _STATUSES.get(status, InputError))
         error = (DataSpineError if whole.get("exit_code") == DataSpineError.exit_code else known)(
             problem,

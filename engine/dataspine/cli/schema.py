@@ -16,7 +16,7 @@ from dataspine.adapters.session import Session
 from dataspine.adapters.tools.git import origin_of
 from dataspine.cli import completion
 from dataspine.cli.context import Options, exit_with, located, options
-from dataspine.cli.remote import Remote
+from dataspine.cli.remote import VERSION, Remote
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
 from dataspine.registry import next_version
@@ -26,6 +26,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True)
 
 PAGE = 1000
+ANSWER = frozenset({"allow", "subject", "compatibility", "version", "published", "created"})
 
 Subject = Annotated[
     str,
@@ -63,7 +64,9 @@ def publish(
     proposal = _proposal(subject, file, owner, meta, version, reference)
     with located(file):
         document = chosen.answer(
-            lambda service: service.post("schemas", subject, "versions", body=_body(proposal)),
+            lambda service: service.post(
+                "schemas", subject, "versions", body=_body(proposal), has=ANSWER
+            ),
             lambda session: schema_publish.publish(session, proposal).document(),
             decides=True,
         )
@@ -92,7 +95,7 @@ def validate(
 
     def remote(service: Remote) -> tuple[dict[str, Any], str]:
         body = _body(proposal)
-        return service.post("schemas", subject, "validate", body=body), service.timing
+        return service.post("schemas", subject, "validate", body=body, has=ANSWER), service.timing
 
     def local(session: Session) -> tuple[dict[str, Any], str]:
         outcome = schema_publish.validate(session, proposal)
@@ -114,7 +117,7 @@ def subjects() -> None:
     def remote(service: Remote) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            page = service.get("schemas", query={"limit": PAGE, "offset": len(found)})
+            page = service.get("schemas", query={"limit": PAGE, "offset": len(found)}, has=VERSION)
             found += page
             if len(page) < PAGE:
                 return found
@@ -137,7 +140,7 @@ def latest(subject: Subject) -> None:
     """Show the newest version of a subject."""
     chosen = options()
     version = chosen.answer(
-        lambda service: service.get("schemas", subject, "versions", "latest"),
+        lambda service: service.get("schemas", subject, "versions", "latest", has=VERSION),
         lambda session: session.registry.version(subject, "latest").document(),
     )
     chosen.output.document(version)
@@ -154,7 +157,9 @@ def versions(subject: Subject) -> None:
 
     def remote(service: Remote) -> list[dict[str, Any]]:
         numbers = service.get("schemas", subject, "versions")
-        return [service.get("schemas", subject, "versions", number) for number in numbers]
+        return [
+            service.get("schemas", subject, "versions", number, has=VERSION) for number in numbers
+        ]
 
     found = chosen.answer(
         remote, lambda session: [each.document() for each in session.registry.versions(subject)]

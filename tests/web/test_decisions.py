@@ -1,0 +1,94 @@
+"""Searching what was decided, and what travels with a schema, over HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from dataspine.adapters.init import init
+from dataspine.adapters.session import Session
+from dataspine.web.app import create_app
+from dataspine.web.schemas import SchemaBody
+
+pytestmark = pytest.mark.integration
+
+PII = '{"type": "record", "name": "A", "fields": [{"name": "email", "type": "string"}]}'
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[TestClient]:
+    workspace = init(tmp_path_factory.mktemp("web") / "shop", name="shop", told=lambda _: None)
+    with Session(workspace, opa=opa) as session:
+        made = TestClient(
+            create_app(session), base_url="http://127.0.0.1", raise_server_exceptions=False
+        )
+        made.post("/schemas/shop.a/versions", json={"schema": PII})
+        for name in ("shop.b", "shop.c"):
+            made.post(f"/schemas/{name}/versions", json={"schema": '"string"'})
+        yield made
+
+
+def _names(client: TestClient, query: str) -> list[str]:
+    return [each["name"] for each in client.get(f"/v1/decisions?{query}").json()]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["shop.c", "shop.b", "shop.a"]),
+        ("allow=false", ["shop.a"]),
+        ("allow=true&limit=1", ["shop.c"]),
+        ("allow=true&before=3", ["shop.b"]),
+        ("code=pii.untagged_field", ["shop.a"]),
+        ("code=pii", []),
+        ("name=shop.b&point=schema.publish", ["shop.b"]),
+        ("since=2020-01-01T00:00:00Z&until=2021-01-01T00:00:00Z", []),
+        ("since=2020-01-01T02:00:00%2B02:00", ["shop.c", "shop.b", "shop.a"]),
+        ("revision=0", ["shop.c", "shop.b", "shop.a"]),
+        ("revision=%25", []),
+    ],
+)
+def test_decisions_are_found(client: TestClient, query: str, names: list[str]) -> None:
+    assert _names(client, query) == names
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ("since=noon", "/query/since"),
+        ("until=2020-01-01T00:00:00", "/query/until"),
+        ("allow=perhaps", "/query/allow"),
+        ("before=0", "/query/before"),
+        ("limit=501", "/query/limit"),
+        (f"name={'x' * 600}", "/query/name"),
+    ],
+)
+def test_bad_filter_is_named(client: TestClient, query: str, where: str) -> None:
+    answer = client.get(f"/v1/decisions?{query}")
+    assert (answer.status_code, answer.json()["where"]) == (422, where)
+    assert answer.json()["exit_code"] == 2
+
+
+def test_claim_and_provenance_reach_the_proposal() -> None:
+    origin = {"git_commit": "a" * 40, "repository": "https://git.example/a"}
+    body = SchemaBody.model_validate({"schema": "{}", "version": "1.2.0", "provenance": origin})
+    proposal = body.proposal("a")
+    assert (proposal.claimed, proposal.provenance) == ("1.2.0", origin)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"version": "1.2"}, "registry.version"),
+        ({"version": "latest"}, "registry.version"),
+        ({"provenance": {"actor": "eve"}}, "input.invalid"),
+        ({"provenance": {"git_commit": "x" * 501}}, "input.invalid"),
+    ],
+    ids=["short", "word", "actor", "long"],
+)
+def test_claim_or_provenance_that_is_none_is_refused(
+    client: TestClient, body: dict[str, object], code: str
+) -> None:
+    answer = client.post("/schemas/shop.d/versions", json={"schema": '"int"', **body})
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
