@@ -1,0 +1,88 @@
+package dataspine.log_test
+
+import data.dataspine.lib.fixture_test as fixture
+import data.dataspine.log
+
+_schemas := {
+	"schema.publish": {"properties": {"facts": {"type": "object", "required": ["name"]}}},
+	"row.replicate": {"properties": {"facts": {"type": "object", "required": ["name"]}}},
+}
+
+_event(question) := {"path": "dataspine/main/row_replicate", "input": question, "result": {}}
+
+_masked(event) := masked if {
+	masked := log.mask with input as event with data.dataspine.schemas as _schemas
+}
+
+test_whole_question_is_logged_whole[note] if {
+	some note, question in {
+		"schema": fixture.schema([]),
+		"row": fixture.row({"country": "DE"}),
+		"no row": object.remove(fixture.row({}), ["row"]),
+		"null": fixture.row({"country": null}),
+	}
+	_masked(_event(question)) == set()
+}
+
+test_a_row_with_more_than_guard_columns_is_erased[note] if {
+	some note, row in {
+		"stranger": {"country": "DE", "email": "a"},
+		"array": ["a"],
+		"text": "a",
+		"null": null,
+		"nested": {"country": {"email": "a"}},
+		"list": {"country": ["a"]},
+	}
+	_masked(_event(fixture.row(row))) == {"/input/row"}
+}
+
+test_what_is_no_question_is_erased[note] if {
+	some note, question in {
+		"empty": {},
+		"null": null,
+		"text": "a",
+		"number": 7,
+		"array": [{"email": "a"}],
+		"more": object.union(fixture.schema([]), {"record": {"email": "a"}}),
+		"no time": object.remove(fixture.schema([]), ["at"]),
+		"no facts": object.remove(fixture.schema([]), ["facts"]),
+		"odd point": object.union(fixture.schema([]), {"point": ["schema.publish"]}),
+		"unknown point": object.union(fixture.schema([]), {"point": "a.b"}),
+	}
+	"/input" in _masked(_event(question))
+}
+
+test_an_event_of_another_path_loses_input_and_result[note] if {
+	some note, event in {
+		"no input": {"path": "dataspine/lib/decision"},
+		"no path": {"query": "data.x", "result": {"email": "a"}},
+		"odd path": {"path": 7},
+		"empty": {},
+	}
+	{"/input", "/result"} - _masked(event) == set()
+}
+
+test_recorded_calls_are_erased if {
+	event := object.union(_event(fixture.schema([])), {"nd_builtin_cache": {"http.send": {}}})
+	_masked(event) == {"/nd_builtin_cache"}
+}
+
+test_without_schemas_nothing_of_the_input_is_logged if {
+	masked := log.mask with input as _event(fixture.schema([])) with data.dataspine.schemas as {}
+	masked == {"/input"}
+}
+
+test_only_looks_at_the_system_are_dropped[path] if {
+	some path, expected in {
+		"system/bundles/main": true,
+		"dataspine/main/row_replicate": false,
+		"systems/x": false,
+		"": false,
+	}
+	log.drop == expected with input as {"path": path}
+}
+
+test_odd_events_are_not_dropped[note] if {
+	some note, event in {"empty": {}, "null": null, "number": {"path": 7}, "query": {"query": "data.system/"}}
+	log.drop == false with input as event
+}
