@@ -6,16 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
-from dataspine.decisions._tables import decision_log, journal
+from dataspine.decisions._tables import journal
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
-from dataspine.decisions.journal import DecisionLog, Ingested, Journal, Search
+from dataspine.decisions.journal import Journal, Search
 
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 QUESTION = DecisionInput("schema.publish", AT, {"name": "orders"})
@@ -37,8 +36,7 @@ ROUTE = replace(
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "spine.db")
     with database.begin() as connection:
-        for table in (journal, decision_log):
-            table.create(connection)
+        journal.create(connection)
     yield database
     database.close()
 
@@ -129,48 +127,6 @@ def test_entries_of_a_flush_appear_when_it_is_applied(database: Database, kept: 
         connection.execute(sa.text("UPDATE cdc_flushes SET state = 'applied'"))
     assert kept.get("row").decision == row
     assert kept.counts()["row.replicate"] == {"allow": 1, "deny": 0}
-
-
-def _event(decision_id: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "decision_id": decision_id,
-        "timestamp": "2026-11-23T09:00:00.123456789Z",
-        "path": "dataspine/main/schema_publish",
-        "input": QUESTION.document(),
-        "bundles": {"main": {"revision": "r1"}},
-        **changes,
-    }
-
-
-def test_a_log_event_is_stored_once_however_often_it_is_sent(database: Database) -> None:
-    log = DecisionLog(database, clock=lambda: AT)
-    assert log.ingest([_event("d1"), _event("d2"), _event("d1")]) == Ingested(2, 1, 0)
-    assert log.ingest([_event("d2"), _event("d3")]) == Ingested(1, 1, 0)
-    assert log.ingest([{}, _event("d4", timestamp=None), _event("x" * 300)]) == Ingested(0, 0, 3)
-    assert log.ingest([]) == Ingested(0, 0, 0)
-    assert log.get("d1") == _event("d1")
-    assert log.get("d1#3") == _event("d1")
-    with pytest.raises(NotFoundError):
-        log.get("d9")
-
-
-def test_a_log_event_is_joined_to_the_journal_by_digest_and_id(
-    database: Database, kept: Journal
-) -> None:
-    log = DecisionLog(database, clock=lambda: AT)
-    assert log.unlogged() == ["d1", "d2"]
-    log.ingest([_event("d1"), _event("other", input=None, bundles=None)])
-    assert log.unlogged() == ["d2"]
-    with database.read() as connection:
-        rows = connection.execute(
-            sa.select(
-                decision_log.c.decision_id, decision_log.c.revision, decision_log.c.input_digest
-            ).order_by(decision_log.c.decision_id)
-        ).all()
-    assert [tuple(each) for each in rows] == [
-        ("d1", "r1", QUESTION.digest),
-        ("other", None, None),
-    ]
 
 
 class _Slow(Database):

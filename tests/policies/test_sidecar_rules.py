@@ -117,7 +117,16 @@ def test_whatever_is_sent_beside_a_question_stays(
 
 
 def test_every_decision_is_logged(sidecar: Sidecar) -> None:
-    odd = [None, "x", 7, [], {}, {"input": {}}, {"path": "system/log"}, {"row": {"a": 1}}]
+    odd: list[Any] = [
+        None,
+        "x",
+        7,
+        [],
+        {},
+        {"input": {}},
+        {"path": "system/log"},
+        {"row": {"a": 1}},
+    ]
     given = []
     for question in odd:
         for entry in ("schema_publish", "row_replicate", "none"):

@@ -18,8 +18,9 @@ from dataspine.core.errors import UnavailableError
 from dataspine.core.identity import actor as current_actor
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import Decision, DecisionInput
+from dataspine.decisions.decision_log import DecisionLog
 from dataspine.decisions.engine import Engine
-from dataspine.decisions.journal import DecisionLog, Journal
+from dataspine.decisions.journal import Journal
 from dataspine.decisions.opa_client import OpaClient
 from dataspine.decisions.policy_age import STALE, PolicyAge, age_told, seconds_of
 from dataspine.decisions.program import find_opa

@@ -1,35 +1,24 @@
-"""The journal of every asked decision, and the log that OPA uploaded.
+"""The journal of every asked decision.
 
-Both are kept apart on purpose: what was asked and what was logged are compared by the audit.
+It is kept apart from what OPA logged on purpose: the audit compares both.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from dataspine.core.canonical import digest
-from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
-from dataspine.decisions._tables import decision_log, flushes, journal
+from dataspine.decisions._tables import flushes, journal
 from dataspine.decisions.decision import Decision
 
-__all__ = [
-    "DecisionLog",
-    "Entry",
-    "Ingested",
-    "Journal",
-    "Search",
-    "count_rows",
-    "release",
-]
+__all__ = ["Entry", "Journal", "Search", "count_rows", "release", "visible"]
 
 _MAX_PAGE = 1_000
 _MAX_ID = 200
@@ -81,15 +70,6 @@ class Search:
     since: datetime | None = None
     until: datetime | None = None
     before: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """What became of uploaded events: new ones, known ones, and ones without an id or a time."""
-
-    stored: int
-    duplicates: int
-    refused: int
 
 
 @dataclass(slots=True)
@@ -192,7 +172,7 @@ class Journal:
         """Return one entry, or raise ``NotFoundError``."""
         with self._database.read() as connection:
             found = connection.execute(
-                sa.select(journal).where(journal.c.decision_id == decision_id, _visible(connection))
+                sa.select(journal).where(journal.c.decision_id == decision_id, visible(connection))
             ).one_or_none()
         if found is None:
             raise NotFoundError(
@@ -207,7 +187,7 @@ class Journal:
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(journal)
-                .where(_visible(connection), *_conditions(search or Search()))
+                .where(visible(connection), *_conditions(search or Search()))
                 .order_by(journal.c.id.desc())
                 .limit(limit)
             ).all()
@@ -219,7 +199,7 @@ class Journal:
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(journal.c.point, journal.c.allow, sa.func.count())
-                .where(_visible(connection), *_conditions(search or Search()))
+                .where(visible(connection), *_conditions(search or Search()))
                 .group_by(journal.c.point, journal.c.allow)
                 .order_by(journal.c.point)
             )
@@ -248,65 +228,8 @@ def release(connection: sa.Connection, flush_ids: Sequence[int]) -> None:
     )
 
 
-class DecisionLog:
-    """Keeps the events that OPA uploaded, each once."""
-
-    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
-        self._database = database
-        self._clock = clock
-
-    def ingest(self, events: Iterable[Mapping[str, Any]]) -> Ingested:
-        """Store events durably; OPA sends a chunk again when an upload failed."""
-        received = rfc3339(self._clock())
-        rows, refused = [], 0
-        for event in events:
-            row = _log_row(event, received)
-            if row is None:
-                refused += 1
-            else:
-                rows.append(row)
-        stored = 0
-        if rows:
-            with self._database.begin() as connection:
-                statement = insert(decision_log).on_conflict_do_nothing()
-                stored = connection.execute(statement, rows).rowcount
-        return Ingested(stored, len(rows) - stored, refused)
-
-    def get(self, decision_id: str) -> Mapping[str, Any]:
-        """Return one event as OPA sent it, or raise ``NotFoundError``."""
-        with self._database.read() as connection:
-            event: Mapping[str, Any] | None = connection.execute(
-                sa.select(decision_log.c.document).where(
-                    decision_log.c.decision_id == decision_id.partition("#")[0]
-                )
-            ).scalar_one_or_none()
-        if event is None:
-            raise NotFoundError(
-                "OPA logged no such decision",
-                where=decision_id[:_MAX_ID],
-                remedy="Logs arrive within seconds; see `spine audit reconcile`.",
-            )
-        return event
-
-    def unlogged(self, *, limit: int = 100) -> Sequence[str]:
-        """Return the ids of OPA's decisions that the journal has and OPA's log has not."""
-        with self._database.read() as connection:
-            return list(
-                connection.scalars(
-                    sa.select(journal.c.opa_decision_id)
-                    .where(
-                        journal.c.opa_decision_id.is_not(None),
-                        journal.c.opa_decision_id.not_in(sa.select(decision_log.c.decision_id)),
-                        _visible(connection),
-                    )
-                    .distinct()
-                    .order_by(journal.c.opa_decision_id)
-                    .limit(limit)
-                )
-            )
-
-
-def _visible(connection: sa.Connection) -> sa.ColumnElement[bool]:
+def visible(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Return the condition of entries whose flush, if they are of one, was applied."""
     if not sa.inspect(connection).has_table(flushes.name):
         return journal.c.flush_id.is_(None)  # no flush was ever applied
     applied = sa.select(flushes.c.id).where(flushes.c.state == "applied")
@@ -372,25 +295,3 @@ def _entry(row: sa.Row[Any]) -> Entry:
 def _sortable(at: datetime) -> str:
     # Always six digits, so that text order is time order.
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _log_row(event: Mapping[str, Any], received: str) -> dict[str, Any] | None:
-    decision_id, at = event.get("decision_id"), event.get("timestamp")
-    if not isinstance(decision_id, str) or not isinstance(at, str) or len(decision_id) > _MAX_ID:
-        return None
-    asked = event.get("input")
-    revisions = [
-        each.get("revision")
-        for each in (event.get("bundles") or {}).values()
-        if isinstance(each, Mapping)
-    ]
-    timeless = {k: v for k, v in asked.items() if k != "at"} if isinstance(asked, dict) else None
-    return {
-        "decision_id": decision_id,
-        "at": at,
-        "path": str(event.get("path", "")),
-        "revision": revisions[0] if revisions else None,
-        "input_digest": None if timeless is None else digest(timeless),
-        "received_at": received,
-        "document": dict(event),
-    }

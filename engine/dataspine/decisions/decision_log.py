@@ -1,0 +1,331 @@
+"""What OPA says that it decided: uploaded chunks, kept as they came, and an index of decisions.
+
+SQLite reads the JSON, so that a chunk of a thousand events costs one statement and no object of
+Python's for each value.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dataspine.core.canonical import parse_json
+from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
+from dataspine.core.database import Database
+from dataspine.core.errors import InputError, NotFoundError
+from dataspine.decisions._tables import decision_chunks, decision_log, journal
+from dataspine.decisions.control import gunzip
+from dataspine.decisions.journal import visible
+
+__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged"]
+
+MAX_PLAIN = 32 * 1_048_576
+MAX_EVENTS = 100_000
+_MAX_PAGE = 1_000
+_MAX_ID = 200
+_MAX_TEXT = 1_000
+_MAIN = "dataspine/main/"
+
+# One row for an event; an event whose result is an array is a batch, with one row for each item.
+_READ = """
+SELECT e.key, NULL, e.value ->> '$.decision_id', e.value ->> '$.timestamp', e.value ->> '$.path',
+  e.value ->> '$.result.allow',
+  (SELECT group_concat(v.value ->> '$.code', ' ') FROM json_each(e.value, '$.result.violations') v
+   WHERE v.type = 'object'),
+  e.value ->> '$.bundles.main.revision', e.value ->> '$.input.facts.name'
+FROM json_each(:chunk) e
+WHERE e.type = 'object' AND json_type(e.value, '$.result') IS NOT 'array'
+UNION ALL
+SELECT e.key, r.key, e.value ->> '$.decision_id', e.value ->> '$.timestamp', e.value ->> '$.path',
+  CASE r.type WHEN 'object' THEN r.value ->> '$.allow' END,
+  CASE r.type WHEN 'object' THEN
+    (SELECT group_concat(v.value ->> '$.code', ' ') FROM json_each(r.value, '$.violations') v
+     WHERE v.type = 'object') END,
+  e.value ->> '$.bundles.main.revision', e.value ->> ('$.input[' || r.key || '].facts.name')
+FROM json_each(:chunk) e, json_each(e.value, '$.result') r
+WHERE e.type = 'object' AND json_type(e.value, '$.result') = 'array'
+"""
+_WRITE = """
+INSERT OR IGNORE INTO decision_log
+  (decision_id, chunk, position, item, at, path, allow, codes, revision, name, clock)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of uploaded events: new ones, known ones, and ones without an id or a time.
+
+    ``clock`` is by how many seconds the newest event is ahead of our clock (negative: behind).
+    """
+
+    stored: int
+    duplicates: int
+    refused: int
+    clock: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One decision of the log; ``clock`` is a difference of clocks in seconds, when it is large.
+
+    ``instance`` names the authenticated sidecar that sent it, or the one that it claims to be.
+    """
+
+    decision_id: str
+    at: str
+    path: str
+    allow: bool | None
+    codes: tuple[str, ...]
+    revision: str | None
+    name: str | None
+    clock: int | None
+    instance: str
+    received_at: str
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        names = self.__dataclass_fields__
+        return {name: getattr(self, name) for name in names} | {"codes": list(self.codes)}
+
+
+@dataclass(frozen=True, slots=True)
+class LogSearch:
+    """What to look for; None means any. ``since`` is inside, ``until`` outside.
+
+    ``before`` continues a page: only decisions before this time and, at it, before this id.
+    """
+
+    point: str | None = None
+    code: str | None = None
+    revision: str | None = None
+    name: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    clock: bool = False
+    before: tuple[str, str] | None = None
+
+
+class DecisionLog:
+    """Keeps the events that OPA uploaded, each once.
+
+    ``tolerance`` is how many seconds a clock may differ before the difference is noted.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock = utc_now, *, tolerance: float = 30
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._tolerance = tolerance
+
+    def ingest(self, events: Sequence[Mapping[str, Any]], *, instance: str = "") -> Ingested:
+        """Store events durably; OPA sends a chunk again when an upload failed."""
+        text = json.dumps(events, ensure_ascii=False, separators=(",", ":"))
+        return self.ingest_chunk(gzip.compress(text.encode(), 6, mtime=0), instance=instance)
+
+    def ingest_chunk(self, packed: bytes, *, instance: str = "") -> Ingested:
+        """Store a chunk as OPA sends it: a JSON array of events, gzipped.
+
+        Raises ``InputError`` for anything else, and ``UnavailableError`` when it cannot be kept:
+        then nothing of it is.
+        """
+        now = self._clock()
+        rows, refused = self._rows(_text(packed), now)
+        clock = max((row[-1] for row in rows), default=None)
+        noted = [(*row[:-1], row[-1] if abs(row[-1]) > self._tolerance else None) for row in rows]
+        stored = 0
+        if rows:
+            with self._database.begin() as connection:
+                stored = _write(connection, packed, noted, (instance[:_MAX_ID], rfc3339(now)))
+        return Ingested(stored, len(rows) - stored, refused, clock)
+
+    def get(self, decision_id: str) -> Mapping[str, Any]:
+        """Return one event as OPA sent it, or raise ``NotFoundError``.
+
+        Of a batch, the item's own input and result stand in place of all.
+        """
+        # What is no item of a batch was logged by the id of the whole.
+        wanted = (decision_id, decision_id.partition("#")[0])
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(decision_log, decision_chunks.c.events)
+                .join(decision_chunks, decision_log.c.chunk == decision_chunks.c.id)
+                .where(decision_log.c.decision_id.in_(wanted))
+                .order_by(sa.func.length(decision_log.c.decision_id).desc())
+                .limit(1)
+            ).one_or_none()
+            if row is None:
+                raise NotFoundError(
+                    "OPA logged no such decision",
+                    where=decision_id[:_MAX_ID],
+                    remedy="Logs arrive within seconds; see `spine audit reconcile`.",
+                )
+            text = connection.exec_driver_sql(
+                "SELECT ? -> ?", (_text(row.events), f"$[{row.position}]")
+            ).scalar_one()
+        event: dict[str, Any] = parse_json(text, where=decision_id, max_bytes=MAX_PLAIN)
+        return event if row.item is None else _item(event, row.decision_id, row.item)
+
+    def search(self, wanted: LogSearch | None = None, *, limit: int = 100) -> list[Logged]:
+        """Return the newest decisions first, at most ``limit`` (1 to 1000)."""
+        if not 1 <= limit <= _MAX_PAGE:
+            raise InputError(f"limit must be 1 to {_MAX_PAGE}", remedy="Ask for less.")
+        columns = [c for c in decision_log.c if c.name not in {"chunk", "position", "item"}]
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(*columns, decision_chunks.c.instance, decision_chunks.c.received_at)
+                .join(decision_chunks, decision_log.c.chunk == decision_chunks.c.id)
+                .where(*_conditions(wanted or LogSearch()))
+                .order_by(decision_log.c.at.desc(), decision_log.c.decision_id.desc())
+                .limit(limit)
+            ).mappings()
+            return [Logged(**{**row, "codes": tuple((row["codes"] or "").split())}) for row in rows]
+
+    def unlogged(self, *, limit: int = 100) -> list[str]:
+        """Return the ids of OPA's decisions that the journal has and OPA's log has not."""
+        logged = sa.exists(
+            sa.select(1).where(
+                decision_log.c.decision_id.in_([journal.c.opa_decision_id, journal.c.decision_id])
+            )
+        )
+        with self._database.read() as connection:
+            return [
+                *connection.scalars(
+                    sa.select(journal.c.opa_decision_id)
+                    .where(journal.c.opa_decision_id.is_not(None), ~logged, visible(connection))
+                    .distinct()
+                    .order_by(journal.c.opa_decision_id)
+                    .limit(limit)
+                )
+            ]
+
+    def _rows(self, text: str, now: datetime) -> tuple[list[tuple[Any, ...]], int]:
+        with self._database.read() as connection:
+            raw = connection.connection.driver_connection
+            if raw is None or raw.execute("SELECT json_valid(?)", (text,)).fetchone() != (1,):
+                raise InputError("no JSON", where="body", remedy="Send what OPA sends.")
+            kind, length = raw.execute(
+                "SELECT json_type(?1), json_array_length(?1)", (text,)
+            ).fetchone()
+            if kind != "array" or length > MAX_EVENTS:
+                raise InputError(
+                    f"decision logs are a JSON array of at most {MAX_EVENTS} events", where="body"
+                )
+            found = raw.execute(_READ, {"chunk": text}).fetchall()
+        rows, seconds = [], _Seconds(now)
+        for position, item, decision_id, stamp, path, allow, codes, revision, name in found:
+            ahead = seconds.ahead(stamp)
+            if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
+                continue
+            rows.append(
+                (
+                    decision_id if item is None else f"{decision_id}#{item}",
+                    position,
+                    item,
+                    _sortable(stamp),
+                    _word(path) or "",
+                    allow if allow in {0, 1} else None,
+                    f" {codes[:_MAX_TEXT]} " if isinstance(codes, str) else None,
+                    _word(revision),
+                    _word(name),
+                    ahead,
+                )
+            )
+        return rows, length - len({row[1] for row in rows})
+
+
+class _Seconds:
+    """Differences to one moment; the events of a chunk share most of their seconds."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._known: dict[str, int | None] = {}
+
+    def ahead(self, stamp: object) -> int | None:
+        if not isinstance(stamp, str) or len(stamp) > 35 or not stamp.endswith("Z"):
+            return None
+        second = stamp[:19]
+        if second not in self._known:
+            self._known[second] = self._difference(second)
+        fraction = stamp[20:-1]
+        return self._known[second] if fraction.isdigit() or stamp[19:] == "Z" else None
+
+    def _difference(self, second: str) -> int | None:
+        try:
+            return round((parse_rfc3339(f"{second}Z") - self._now).total_seconds())
+        except InputError:
+            return None
+
+
+def _text(packed: bytes) -> str:
+    try:
+        return gunzip(packed, MAX_PLAIN).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where="body") from None
+    except zlib.error:
+        raise InputError("the body is no gzip", where="body", remedy="Send gzip.") from None
+
+
+def _write(
+    connection: sa.Connection,
+    packed: bytes,
+    rows: list[tuple[Any, ...]],
+    sent: tuple[str, str],
+) -> int:
+    chunk = connection.exec_driver_sql(
+        "INSERT INTO decision_chunks (instance, received_at, events) VALUES (?, ?, ?)",
+        (*sent, packed),
+    ).lastrowid
+    stored = connection.exec_driver_sql(
+        _WRITE, [(decision_id, chunk, *rest) for decision_id, *rest in rows]
+    ).rowcount
+    if not stored:  # a chunk that was sent again
+        connection.exec_driver_sql("DELETE FROM decision_chunks WHERE id = ?", (chunk,))
+    return stored
+
+
+def _sortable(stamp: str) -> str:
+    # Always nine digits, so that text order is time order; OPA leaves zeros out at the end.
+    return f"{stamp[:19]}.{stamp[20:-1]:0<9.9}Z"
+
+
+def _word(value: object) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) else None
+
+
+def _item(event: dict[str, Any], decision_id: str, item: int) -> dict[str, Any]:
+    asked = event.get("input")
+    found = {**event, "decision_id": decision_id, "result": event["result"][item]}
+    if isinstance(asked, list) and len(asked) > item:
+        found["input"] = asked[item]
+    return found
+
+
+def _conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:
+    columns = decision_log.c
+    path = None if search.point is None else _MAIN + search.point.replace(".", "_")
+    equal = ((columns.path, path), (columns.revision, search.revision), (columns.name, search.name))
+    conditions = [column == value for column, value in equal if value is not None]
+    if search.code is not None:
+        conditions.append(sa.func.instr(columns.codes, f" {search.code} ") > 0)
+    if search.since is not None:
+        conditions.append(columns.at >= _moment(search.since))
+    if search.until is not None:
+        conditions.append(columns.at < _moment(search.until))
+    if search.clock:
+        conditions.append(columns.clock.is_not(None))
+    if search.before is not None:
+        conditions.append(sa.tuple_(columns.at, columns.decision_id) < sa.tuple_(*search.before))
+    return conditions
+
+
+def _moment(at: datetime) -> str:
+    return _sortable(rfc3339(at))
