@@ -20,6 +20,7 @@ from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.decisions.decision_log import DecisionLog
 from dataspine.decisions.engine import Engine
+from dataspine.decisions.fleet import Fleet
 from dataspine.decisions.journal import Journal
 from dataspine.decisions.opa_client import OpaClient
 from dataspine.decisions.policy_age import STALE, PolicyAge, age_told, seconds_of
@@ -107,7 +108,13 @@ class Session:
     @functools.cached_property
     def decision_log(self) -> DecisionLog:
         """What OPA says that it decided."""
-        return DecisionLog(self.database, self.clock)
+        tolerance = self.workspace.settings.fleet.clock_tolerance
+        return DecisionLog(self.database, self.clock, tolerance=tolerance)
+
+    @functools.cached_property
+    def fleet(self) -> Fleet:
+        """The sidecars that follow this workspace's channels."""
+        return Fleet(self.database, self.bundles, self.workspace.settings.fleet, self.clock)
 
     @functools.cached_property
     def outbox(self) -> Outbox:

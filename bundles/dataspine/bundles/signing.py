@@ -34,7 +34,7 @@ from dataspine.bundles.content import (
 from dataspine.core.canonical import canonical, parse_json
 from dataspine.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
 
-__all__ = ["Bundle", "SigningKey", "Trust", "TrustedKey", "generate_key", "sign", "verify"]
+__all__ = ["Bundle", "SigningKey", "Trust", "TrustedKey", "generate_key", "seal", "sign", "verify"]
 
 ALGORITHM = "ES256"
 _HALF = 32
@@ -184,7 +184,11 @@ def sign(
         "rego_version": 1,
         "metadata": metadata,
     }
-    files = {**content.files, MANIFEST: canonical(manifest)}
+    return seal({**content.files, MANIFEST: canonical(manifest)}, key)
+
+
+def seal(files: Mapping[str, bytes], key: SigningKey) -> bytes:
+    """Return the archive of these files with their signature, as stock OPA verifies it."""
     payload = {
         "files": [
             {"name": name, "hash": file_hash(name, files[name]), "algorithm": "SHA-256"}

@@ -26,7 +26,7 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 
-__all__ = ["Active", "BundleStore", "ChannelSource", "Publication"]
+__all__ = ["Active", "BundleStore", "ChannelSource", "Publication", "etag_of"]
 
 # Other processes' publications are seen by looking; a look is one indexed row.
 LOOK_SECONDS = 0.05
@@ -181,14 +181,14 @@ class BundleStore:
         active = self.active(channel)
         if active is None:
             return None
-        return _etag(active), self.bytes_of(channel, active.sequence)
+        return etag_of(active), self.bytes_of(channel, active.sequence)
 
     def wait(self, channel: str, etag: str | None, seconds: float) -> tuple[str, bytes] | None:
         """Return the first bundle with another ETag, or None after ``seconds``."""
         end = time.monotonic() + seconds
         while True:
             active = self.active(channel)
-            if active is not None and _etag(active) != etag:
+            if active is not None and etag_of(active) != etag:
                 return self.current(channel)
             left = end - time.monotonic()
             if left <= 0:
@@ -294,5 +294,6 @@ def _require_name(channel: str) -> None:
         )
 
 
-def _etag(active: Active) -> str:
-    return f"{active.sequence}-{active.digest.removeprefix('sha256:')[:16]}"
+def etag_of(served: Active | Publication) -> str:
+    """Return the ETag (without quotes) by which a channel serves a bundle."""
+    return f"{served.sequence}-{served.digest.removeprefix('sha256:')[:16]}"

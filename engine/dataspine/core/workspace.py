@@ -12,7 +12,7 @@ from dataspine.core.database import Database
 from dataspine.core.document import load_document
 from dataspine.core.errors import NotFoundError
 
-__all__ = ["Receiver", "Settings", "TrustEntry", "Workspace"]
+__all__ = ["FleetSettings", "Receiver", "Settings", "TrustEntry", "Workspace"]
 
 SETTINGS = "spine.yaml"
 MATRIX = "schema/data-residency-matrix.yaml"
@@ -20,6 +20,7 @@ EXCEPTIONS = "policies/exceptions.yaml"
 CUSTOM = "policies/dataspine/custom"
 # Sections of the settings that rules read, as they are written.
 SECTIONS = ("access", "metadata", "retention", "subjects")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,31 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """How sidecars are judged: seconds, counts, and which channel a ring follows.
+
+    A channel is held after ``hold_after`` authenticated instances refused a bundle.
+    """
+
+    rings: Mapping[str, str] = field(
+        default_factory=lambda: {name: name for name in ("candidate", "canary", "stable")}
+    )
+    hold_after: int = 3
+    stale_after: float = 300.0
+    clock_tolerance: float = 30.0
+    max_unauthenticated: int = 200
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> FleetSettings:
+        """Build the settings from the checked section; what it leaves out keeps its default."""
+        told = {name.replace("-", "_"): each for name, each in value.items()}
+        for name in ("stale_after", "clock_tolerance"):
+            if name in told:
+                told[name] = float(told[name][:-1]) * _SECONDS[told[name][-1]]
+        return cls(**told)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``spine.yaml``, typed."""
 
@@ -58,6 +84,7 @@ class Settings:
     on_stale: str = "warn"
     receivers: tuple[Receiver, ...] = ()
     routes: tuple[str, ...] = ()
+    fleet: FleetSettings = field(default_factory=FleetSettings)
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Settings:
@@ -82,6 +109,7 @@ class Settings:
                 for r in (value.get("lineage") or {}).get("receivers") or ()
             ),
             routes=tuple((value.get("cdc") or {}).get("routes") or ()),
+            fleet=FleetSettings.of(value.get("fleet") or {}),
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError
 
-__all__ = ["BundleSource", "ControlServer", "gunzip", "longest_wait", "matches"]
+__all__ = ["BundleSource", "ControlServer", "gunzip", "longest_wait", "matches", "refusal"]
 
 BUNDLE = "main"
 _BUNDLE_PATH = f"/bundles/{BUNDLE}.tar.gz"
@@ -123,11 +123,9 @@ class ControlServer:
     def status(self, report: dict[str, Any]) -> None:
         """Take a status report: hold back what the child refused, then pass it on."""
         report.pop("metrics", None)
-        bundle = (report.get("bundles") or {}).get(BUNDLE) or {}
-        # A download that failed says nothing about the bundle. Else OPA read it and refused it, and
-        # would download it again at once, for ever.
-        failed = bundle.get("http_code") or str(bundle.get("message")).startswith("request failed")
-        if bundle.get("code") and not failed:
+        bundles = report.get("bundles")
+        bundle = bundles.get(BUNDLE) if isinstance(bundles, Mapping) else None
+        if isinstance(bundle, Mapping) and refusal(bundle) is not None:
             with self._lock:
                 if self._served is not None:
                     self._rejected.add(self._served)
@@ -142,6 +140,22 @@ def matches(header: str | None, etag: str) -> bool:
     """Tell whether an ``If-None-Match`` header, a list of quoted or bare tags, names ``etag``."""
     tags = (header or "").split(",")
     return any(tag.strip().removeprefix("W/").strip('"') == etag for tag in tags)
+
+
+def refusal(bundle: Mapping[str, Any]) -> str | None:
+    """Return why OPA refused the bundle that it was served, by its status report, or None.
+
+    OPA would download what it refused again at once, for ever.
+    """
+    message = str(bundle.get("message", ""))
+    # A download that failed says nothing about the bundle.
+    failed = bundle.get("http_code") or message.startswith("request failed")
+    if not bundle.get("code") or failed:
+        return None
+    errors = bundle.get("errors")
+    details = errors if isinstance(errors, list) else []
+    words = [str(e["message"]) for e in details if isinstance(e, Mapping) and "message" in e]
+    return ": ".join([message, *words])
 
 
 def longest_wait(prefer: str | None) -> float:

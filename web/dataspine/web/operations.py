@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from dataspine.adapters.routes import RouteView, views
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
+from dataspine.web.fleet import FleetMetrics
 
 __all__ = ["router"]
 
@@ -27,6 +28,7 @@ def router(session: Session) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     metrics = CollectorRegistry(auto_describe=False)
     metrics.register(_Collector(session))
+    metrics.register(FleetMetrics(session))
 
     @routes.get("/healthz")
     def healthz() -> dict[str, bool]:

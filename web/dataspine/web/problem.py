@@ -15,6 +15,7 @@ from dataspine.core.errors import (
     NotFoundError,
     UnavailableError,
 )
+from dataspine.decisions.fleet import TokenError
 
 __all__ = ["problem", "unexpected"]
 
@@ -22,6 +23,7 @@ _logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _STATUSES: tuple[tuple[type[DataSpineError], int], ...] = (
+    (TokenError, 401),
     (NotFoundError, 404),
     (ConflictError, 409),
     (InputError, 422),

@@ -2,65 +2,121 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from typing import Any
 
+import anyio
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from dataspine.adapters.session import Session
+from dataspine.adapters.sidecar import discovery_bundle
 from dataspine.core.canonical import parse_json
-from dataspine.core.errors import InputError, NotFoundError
-from dataspine.decisions.control import gunzip, longest_wait, matches
+from dataspine.core.errors import InputError
+from dataspine.decisions.control import longest_wait, matches
+from dataspine.decisions.fleet import Caller, Offer
+from dataspine.decisions.sidecar import INSTANCE_HEADER
 
 __all__ = ["router"]
 
 LONG_POLL = "application/vnd.openpolicyagent.bundles"
-MAX_LOGS = 32 * 1_048_576
+# Between two looks of one waiting sidecar; a publication is seen at the next one.
+LOOK_SECONDS = 0.05
+# A release from a hold changes no publication: whether there is one is asked more seldom.
+ASK_SECONDS = 0.5
 
 
 def router(session: Session) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["sidecars"])
-    store = session.bundles
+    fleet, waiting = session.fleet, _Waiting(session)
+
+    async def caller(request: Request) -> Caller:
+        headers = request.headers
+        return await run_in_threadpool(
+            fleet.identify, headers.get("authorization"), headers.get(INSTANCE_HEADER)
+        )
 
     @routes.get("/bundles/{name}.tar.gz")
     async def bundle(name: str, request: Request) -> Response:
         """Return a channel's bundle; with ``Prefer: wait=S`` hold until there is a newer one."""
+        who = await caller(request)
         known = request.headers.get("if-none-match")
         seconds = longest_wait(request.headers.get("prefer"))
-        current = store.current(name)
-        if current is not None and matches(known, current[0]) and seconds:
-            current = await run_in_threadpool(store.wait, name, current[0], seconds) or current
-        if current is None:
-            raise NotFoundError(
-                "the channel has no bundle",
-                where=name,
-                remedy="Publish one with `spine bundle publish`.",
-            )
-        headers = {"ETag": f'"{current[0]}"'}
-        if matches(known, current[0]):
-            return Response(status_code=304, headers=headers)
-        media = LONG_POLL if seconds else "application/gzip"
-        return Response(current[1], headers=headers, media_type=media)
+        offer = await waiting.offer(who, name, known, seconds)
+        return _answer(offer, LONG_POLL if seconds else "application/gzip")
+
+    @routes.get("/discovery/bundle.tar.gz")
+    async def discovery(request: Request) -> Response:
+        """Return the signed bundle in which the labels of an OPA choose its channel."""
+        await caller(request)
+        etag, data = await run_in_threadpool(discovery_bundle, session)
+        has = matches(request.headers.get("if-none-match"), etag)
+        return _answer(Offer(etag, None if has else data), "application/gzip")
 
     @routes.post("/logs", status_code=204)
     async def logs(request: Request) -> Response:
         """Take a chunk of decision-log events; a decision is stored once."""
+        who = await caller(request)
         body = await request.body()
-        if request.headers.get("content-encoding", "") == "gzip":
-            body = gunzip(body, MAX_LOGS)
-        events = parse_json(body, where="body", max_bytes=MAX_LOGS)
-        if not isinstance(events, list) or not all(isinstance(e, dict) for e in events):
-            raise InputError("decision logs are a JSON array of events", where="body")
-        await run_in_threadpool(session.decision_log.ingest, events)
+        if request.headers.get("content-encoding", "") != "gzip":
+            body = gzip.compress(body, 1)
+        await run_in_threadpool(_ingest, session, who, body)
         return Response(status_code=204)
 
     @routes.post("/status", status_code=204)
     async def status(request: Request) -> Response:
         """Take a sidecar's status report."""
+        who = await caller(request)
         report: Any = parse_json(await request.body(), where="body")
         if not isinstance(report, dict):
             raise InputError("a status report is a JSON object", where="body")
+        await run_in_threadpool(fleet.report, who, report)
         return Response(status_code=204)
 
     return routes
+
+
+class _Waiting:
+    """Sidecars that wait for a bundle; what a channel serves is looked up once for all of them."""
+
+    def __init__(self, session: Session) -> None:
+        self._fleet = session.fleet
+        self._bundles = session.bundles
+        self._known: dict[str, tuple[float, int]] = {}
+
+    async def offer(self, who: Caller, channel: str, known: str | None, seconds: float) -> Offer:
+        end = time.monotonic() + seconds
+        while True:
+            seen = await self._sequence(channel)
+            offer = await run_in_threadpool(self._fleet.offer, who, channel, known)
+            if offer.data is not None or time.monotonic() >= end:
+                return offer
+            ask = min(end, time.monotonic() + ASK_SECONDS)
+            while await self._sequence(channel) == seen and time.monotonic() < ask:
+                await anyio.sleep(LOOK_SECONDS)
+
+    async def _sequence(self, channel: str) -> int:
+        looked, sequence = self._known.get(channel, (0.0, 0))
+        now = time.monotonic()
+        if now - looked < LOOK_SECONDS:
+            return sequence
+        active = await run_in_threadpool(self._bundles.active, channel)
+        if active is None:
+            return 0  # names that nobody published to are not remembered
+        self._known[channel] = (now, active.sequence)
+        return active.sequence
+
+
+def _ingest(session: Session, who: Caller, body: bytes) -> None:
+    found = session.decision_log.ingest_chunk(body, instance=who.name)
+    session.fleet.note_clock(who, found.clock)
+
+
+def _answer(offer: Offer, media: str) -> Response:
+    headers = {"ETag": f'"{offer.etag}"'}
+    if offer.data is None:
+        # OPA forgets that it may wait when a 304 has another type.
+        return Response(status_code=304, headers={**headers, "Content-Type": media})
+    return Response(offer.data, headers=headers, media_type=media)

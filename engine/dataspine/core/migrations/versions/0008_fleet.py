@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -118,7 +119,7 @@ def _move(connection: sa.Connection) -> None:
             _index(connection, chunk, position, row)
 
 
-def _index(connection: sa.Connection, chunk: int | None, position: int, row: sa.Row) -> None:
+def _index(connection: sa.Connection, chunk: int | None, position: int, row: Any) -> None:
     decision_id, at, path, revision_, _, document = row
     event = json.loads(document)
     result = event.get("result")

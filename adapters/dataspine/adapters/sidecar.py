@@ -1,0 +1,149 @@
+"""Sidecars of a workspace: their files, their tokens, and the discovery bundle that they read."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from dataspine.adapters.policy import DEV, STABLE, dev_key, trust_of
+from dataspine.adapters.session import Session
+from dataspine.bundles import SigningKey
+from dataspine.core.clock import rfc3339
+from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.decisions._tables import discovery as table
+from dataspine.decisions.sidecar import Discovery, Sidecar, access
+
+__all__ = ["discovery_bundle", "plan", "publish_discovery", "write_files", "write_secret"]
+
+
+def plan(  # noqa: PLR0913 - what a caller may choose
+    session: Session,
+    *,
+    url: str,
+    instance: str,
+    labels: Mapping[str, str],
+    channel: str | None = None,
+    ring: str | None = None,
+    authenticated: bool = True,
+    folder: Path | None = None,
+) -> Sidecar:
+    """Return the sidecar that follows a ring, a channel, or without either the workspace's own."""
+    if ring is not None and channel is not None:
+        raise InputError("a ring chooses the channel", where="--channel", remedy="Name one.")
+    trust = trust_of(session.workspace)
+    if ring is not None:
+        labels = {**labels, "ring": ring}
+        wanted = {_fallback(session), *session.workspace.settings.fleet.rings.values()}
+    else:
+        channel = channel or _fallback(session)
+        wanted = {channel}
+    keys = [key for key in trust.keys if wanted & set(key.channels)]
+    if not keys:
+        raise NotFoundError(
+            "nobody is trusted to sign for it",
+            where=channel or ring or "",
+            remedy="Name a key under trust in spine.yaml.",
+            code="bundle.untrusted",
+        )
+    found = Sidecar(url, instance, keys, channel, labels, authenticated)
+    if folder is None:
+        return found
+    return Sidecar(
+        **{
+            **{name: getattr(found, name) for name in Sidecar.__dataclass_fields__},
+            "address": f"unix://{folder.resolve()}/opa.sock",
+        }
+    )
+
+
+def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
+    """Write a sidecar's files into a new folder and return their names; secrets are 0600.
+
+    ``application-token`` lets its application ask it; ``instance-token`` is the sidecar's own.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConflictError("the folder is not empty", where=str(folder), remedy="Name a new one.")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token = secrets.token_urlsafe(32)
+    files = {
+        "opa.json": json.dumps(sidecar.configuration(), indent=2),
+        "access.json": json.dumps(access(token)),
+        "application-token": token,
+    }
+    if sidecar.authenticated:
+        files["instance-token"] = session.fleet.issue(sidecar.instance, actor=session.actor)
+    for name, text in files.items():
+        write_secret(folder / name, text)
+    return sorted(files)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a new file, mode 0600; one that is there is never overwritten."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise InputError(
+            error.strerror or "cannot be written", where=str(path), remedy="Name a new file."
+        ) from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def publish_discovery(session: Session, key: SigningKey) -> str:
+    """Sign and store what rings follow now, and return its digest."""
+    found = _discovery(session)
+    values = {
+        "digest": found.digest,
+        "published_at": rfc3339(session.clock()),
+        "actor": session.actor,
+        "bundle": found.signed(key),
+    }
+    with session.database.begin() as connection:
+        connection.execute(
+            insert(table)
+            .values(values)
+            .on_conflict_do_update(index_elements=["digest"], set_=values)
+        )
+    return found.digest
+
+
+def discovery_bundle(session: Session) -> tuple[str, bytes]:
+    """Return ETag and bytes of the newest discovery bundle; mode ``dev`` signs it by itself."""
+    if session.workspace.settings.mode == DEV:
+        wanted = _discovery(session).digest
+        newest = _newest(session)
+        if newest is None or newest[0] != wanted:
+            publish_discovery(session, dev_key(session.workspace))
+    newest = _newest(session)
+    if newest is None:
+        raise NotFoundError(
+            "no discovery bundle was published",
+            where=session.workspace.name,
+            remedy="Run `spine opa discovery --key FILE --key-id ID`.",
+        )
+    return newest[0].removeprefix("sha256:"), newest[1]
+
+
+def _newest(session: Session) -> tuple[str, bytes] | None:
+    with session.database.read() as connection:
+        row = connection.execute(
+            sa.select(table.c.digest, table.c.bundle)
+            .order_by(table.c.published_at.desc(), table.c.digest)
+            .limit(1)
+        ).one_or_none()
+    return None if row is None else (row.digest, row.bundle)
+
+
+def _discovery(session: Session) -> Discovery:
+    rings = session.workspace.settings.fleet.rings
+    return Discovery(rings, _fallback(session), trust_of(session.workspace).keys)
+
+
+def _fallback(session: Session) -> str:
+    return DEV if session.workspace.settings.mode == DEV else STABLE

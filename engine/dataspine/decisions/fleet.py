@@ -1,0 +1,415 @@
+"""The sidecars that follow our channels: who they are, what decides there, and what they refused.
+
+An instance is known by its token, or claims a name without one. What a claim says holds nothing
+back but for itself, and takes a bounded place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from dataspine.bundles import BundleStore, Publication
+from dataspine.bundles.store import etag_of
+from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
+from dataspine.core.database import Database
+from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.workspace import FleetSettings
+from dataspine.decisions._tables import (
+    fleet_failures,
+    fleet_holds,
+    fleet_instances,
+    fleet_tokens,
+)
+from dataspine.decisions.control import BUNDLE, matches, refusal
+
+__all__ = ["Caller", "Fleet", "Offer", "TokenError"]
+
+_logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_MAX_LABELS = 32
+_MAX_TEXT = 200
+_MAX_ERROR = 1_000
+# What says nothing new is not written again before this: a flood of reports costs no writes.
+_FRESH_SECONDS = 10.0
+
+
+class TokenError(InputError):
+    """A token was sent that nobody was given, or that was replaced."""
+
+    code = "fleet.unknown_token"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls; without a token, ``name`` is only what the caller says, and may be empty."""
+
+    name: str
+    authenticated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an instance gets of a channel; ``data`` is None when it has that already."""
+
+    etag: str
+    data: bytes | None
+
+
+class Fleet:
+    """Reads and writes the fleet of one database; every number that judges is in ``settings``."""
+
+    def __init__(
+        self,
+        database: Database,
+        bundles: BundleStore,
+        settings: FleetSettings,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._database = database
+        self._bundles = bundles
+        self._settings = settings
+        self._clock = clock
+
+    def issue(self, name: str, *, actor: str) -> str:
+        """Return a new token of an instance; the one that it had before ends. Kept is its hash."""
+        _require_name(name)
+        token = secrets.token_urlsafe(32)
+        values = {
+            "digest": _digest(token),
+            "instance": name,
+            "issued_at": rfc3339(self._clock()),
+            "actor": actor,
+        }
+        with self._database.begin() as connection:
+            connection.execute(
+                insert(fleet_tokens)
+                .values(values)
+                .on_conflict_do_update(index_elements=["instance"], set_=values)
+            )
+        return token
+
+    def revoke(self, name: str) -> None:
+        """End an instance's token and forget the instance, or raise ``NotFoundError``."""
+        with self._database.begin() as connection:
+            mine = (fleet_instances.c.name == name, fleet_instances.c.authenticated)
+            connection.execute(fleet_instances.delete().where(*mine))
+            connection.execute(fleet_failures.delete().where(fleet_failures.c.instance == name))
+            ended = connection.execute(fleet_tokens.delete().where(fleet_tokens.c.instance == name))
+        if ended.rowcount != 1:
+            raise NotFoundError(
+                "no such instance has a token",
+                where=name[:_MAX_TEXT],
+                remedy="See `spine opa status`.",
+            )
+
+    def identify(self, authorization: str | None, claimed: str | None) -> Caller:
+        """Return who calls, by the headers of a request; raise ``TokenError`` for a wrong token."""
+        if claimed:
+            _require_name(claimed)
+        if not authorization:
+            return Caller(claimed or "", authenticated=False)
+        scheme, _, token = authorization.partition(" ")
+        with self._database.read() as connection:
+            name = connection.execute(
+                sa.select(fleet_tokens.c.instance).where(fleet_tokens.c.digest == _digest(token))
+            ).scalar_one_or_none()
+        if scheme.lower() != "bearer" or name is None:
+            raise TokenError("nobody was given this token", remedy="Issue one: `spine opa token`.")
+        return Caller(str(name), authenticated=True)
+
+    def offer(self, caller: Caller, channel: str, known: str | None) -> Offer:
+        """Return what this instance gets, which had ``known`` (``If-None-Match``) before.
+
+        It is the channel's newest bundle, without what the instance refused or is held; never one
+        that is older than what it has. Raises ``NotFoundError`` when nothing is left.
+        """
+        chosen = self._choose(caller, channel, known)
+        if chosen is None:
+            raise NotFoundError(
+                "the channel has no bundle for this instance",
+                where=channel,
+                remedy="Publish one with `spine bundle publish`, or release it from its hold.",
+            )
+        etag = etag_of(chosen)
+        if matches(known, etag):
+            newest = self._bundles.active(channel)
+            # Who has the newest has overcome what it refused before.
+            done = newest is not None and etag_of(newest) == etag
+            overcome: dict[str, Any] = {"failed_etag": None, "error": None} if done else {}
+            self._seen(caller, channel=channel, active_etag=etag, **overcome)
+            return Offer(etag, None)
+        self._seen(caller, channel=channel, served_etag=etag)
+        return Offer(etag, self._bundles.bytes_of(channel, chosen.sequence))
+
+    def report(self, caller: Caller, document: Mapping[str, Any]) -> None:
+        """Take a status report: remember what decides there, hold back what was refused."""
+        labels = _labels(document.get("labels"))
+        if not caller.name and _NAME.fullmatch(labels.get("id", "")):
+            caller = Caller(labels["id"], authenticated=False)
+        if not caller.name:
+            raise InputError("a status report names no instance", where="/labels/id")
+        bundles = document.get("bundles")
+        bundle = bundles.get(BUNDLE) if isinstance(bundles, Mapping) else None
+        bundle = bundle if isinstance(bundle, Mapping) else {}
+        row = self._row(caller)
+        channel = row.channel if row is not None else None
+        told: dict[str, Any] = {
+            "labels": {k: v for k, v in labels.items() if k not in {"id", "version"}},
+            "version": labels.get("version"),
+            **self._active(row, channel, bundle.get("active_revision")),
+        }
+        refused = refusal(bundle)
+        if refused is not None:
+            told["error"] = refused[:_MAX_ERROR]
+            # The report does not say which bundle: it is the one that was served last.
+            if row is not None and row.served_etag != row.active_etag:
+                told["failed_etag"] = row.served_etag
+        self._seen(caller, reported=True, **told)
+        failed = told.get("failed_etag")
+        if caller.authenticated and channel is not None and failed is not None:
+            self._fail(channel, failed, caller.name, told["error"])
+
+    def note_clock(self, caller: Caller, seconds: int | None) -> None:
+        """Remember by how much an instance's clock differs; within the tolerance it does not."""
+        if caller.name and seconds is not None:
+            large = abs(seconds) > self._settings.clock_tolerance
+            self._seen(caller, clock=seconds if large else None)
+
+    def release(self, channel: str, sequence: int, *, actor: str, reason: str) -> None:
+        """Offer a bundle again to whom it was held from; who refuses it again is held again."""
+        if not reason.strip() or len(reason) > _MAX_ERROR:
+            raise InputError("a release has a reason", where="reason", remedy="Say why.")
+        publication = next(
+            (p for p in self._bundles.history(channel) if p.sequence == sequence), None
+        )
+        if publication is None:
+            raise NotFoundError(
+                f"sequence {sequence} was not published there",
+                where=channel,
+                remedy="See `spine opa status`.",
+            )
+        etag = etag_of(publication)
+        told = {
+            "released_at": rfc3339(self._clock()),
+            "released_by": actor,
+            "reason": reason,
+        }
+        mine = (fleet_holds.c.channel == channel, fleet_holds.c.etag == etag)
+        with self._database.begin() as connection:
+            connection.execute(
+                fleet_holds.update().where(*mine, fleet_holds.c.released_at.is_(None)).values(told)
+            )
+            connection.execute(
+                fleet_failures.delete().where(
+                    fleet_failures.c.channel == channel, fleet_failures.c.etag == etag
+                )
+            )
+            connection.execute(
+                fleet_instances.update()
+                .where(fleet_instances.c.channel == channel, fleet_instances.c.failed_etag == etag)
+                .values(failed_etag=None, error=None)
+            )
+
+    def holds(self) -> list[dict[str, Any]]:
+        """Return every hold, the newest first, with who refused what and why."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(fleet_holds).order_by(fleet_holds.c.id.desc()).limit(100)
+            ).mappings()
+            holds = [{k: v for k, v in row.items() if k != "id"} for row in rows]
+            failures = connection.execute(
+                sa.select(fleet_failures).order_by(fleet_failures.c.instance)
+            ).all()
+        for hold in holds:
+            hold["failures"] = [
+                {"instance": f.instance, "error": f.error, "at": f.at}
+                for f in failures
+                if (f.channel, f.etag) == (hold["channel"], hold["etag"])
+            ]
+        return holds
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Return what is known of each instance, and whether it is stale."""
+        now = self._clock()
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(fleet_instances).order_by(
+                    fleet_instances.c.channel, fleet_instances.c.name
+                )
+            ).mappings()
+            found = [dict(row) for row in rows]
+        newest = {
+            channel: next(iter(self._bundles.history(channel)), None)
+            for channel in {row["channel"] for row in found if row["channel"] is not None}
+        }
+        for row in found:
+            row["age_seconds"] = round((now - parse_rfc3339(row["seen_at"])).total_seconds())
+            row["stale"] = self._is_stale(row, newest.get(row["channel"]), now)
+        return found
+
+    def _choose(self, caller: Caller, channel: str, known: str | None) -> Publication | None:
+        row = self._row(caller)
+        with self._database.read() as connection:
+            held = set(
+                connection.scalars(
+                    sa.select(fleet_holds.c.etag).where(
+                        fleet_holds.c.channel == channel, fleet_holds.c.released_at.is_(None)
+                    )
+                )
+            )
+        if row is not None and row.failed_etag is not None:
+            held.add(row.failed_etag)
+        for publication in self._bundles.history(channel):
+            etag = etag_of(publication)
+            if matches(known, etag) or etag not in held:
+                return publication
+        return None
+
+    def _row(self, caller: Caller) -> sa.Row[Any] | None:
+        with self._database.read() as connection:
+            return connection.execute(
+                sa.select(fleet_instances).where(*_mine(caller))
+            ).one_or_none()
+
+    def _seen(self, caller: Caller, *, reported: bool = False, **told: Any) -> None:
+        if not caller.name:
+            return
+        now = self._clock()
+        row = self._row(caller)
+        if row is not None and all(getattr(row, name) == value for name, value in told.items()):
+            last = row.reported_at if reported else row.seen_at
+            if last is not None and (now - parse_rfc3339(last)).total_seconds() < _FRESH_SECONDS:
+                return
+        told["seen_at"] = rfc3339(now)
+        if reported:
+            told["reported_at"] = told["seen_at"]
+        with self._database.begin() as connection:
+            if row is None and not caller.authenticated:
+                self._make_room(connection)
+            identity = {"name": caller.name, "authenticated": caller.authenticated}
+            connection.execute(
+                insert(fleet_instances)
+                .values({"labels": {}, **told, **identity})
+                .on_conflict_do_update(index_elements=list(identity), set_=told)
+            )
+
+    def _make_room(self, connection: sa.Connection) -> None:
+        # Anybody on this machine can claim names without end.
+        columns = fleet_instances.c
+        oldest = (
+            sa.select(columns.name)
+            .where(~columns.authenticated)
+            .order_by(columns.seen_at.desc(), columns.name)
+            .limit(-1)
+            .offset(self._settings.max_unauthenticated - 1)
+        )
+        connection.execute(
+            fleet_instances.delete().where(~columns.authenticated, columns.name.in_(oldest))
+        )
+
+    def _active(
+        self, row: sa.Row[Any] | None, channel: str | None, revision: object
+    ) -> dict[str, Any]:
+        if not isinstance(revision, str) or not revision:
+            return {}
+        before = row.sequence if row is not None else None
+        told: dict[str, Any] = {"revision": revision[:_MAX_TEXT]}
+        if row is None or row.revision != told["revision"]:
+            told["activated_at"] = rfc3339(self._clock())
+        if channel is None:
+            return told
+        published = self._bundles.history(channel)
+        # A rollback publishes a revision again: the newest of that name is what it may have.
+        sequence = max((p.sequence for p in published if p.revision == revision), default=None)
+        told["sequence"] = sequence
+        if sequence is None:
+            told["alarm"] = "it decides by a revision that was never published to its channel"
+        elif before is not None and sequence < before:
+            told["alarm"] = f"it went back from sequence {before} to {sequence} without an order"
+        elif sequence == published[0].sequence:
+            told["alarm"] = None
+        if told.get("alarm") and (row is None or row.alarm != told["alarm"]):
+            _logger.warning("%s: %s", row.name if row is not None else "", told["alarm"])
+        return told
+
+    def _fail(self, channel: str, etag: str, instance: str, error: str) -> None:
+        at = rfc3339(self._clock())
+        publication = next((p for p in self._bundles.history(channel) if etag_of(p) == etag), None)
+        if publication is None:
+            return
+        key = {"channel": channel, "etag": etag, "instance": instance}
+        with self._database.begin() as connection:
+            connection.execute(
+                insert(fleet_failures)
+                .values({**key, "error": error, "at": at})
+                .on_conflict_do_nothing()
+            )
+            same = (fleet_failures.c.channel == channel, fleet_failures.c.etag == etag)
+            failed = connection.execute(
+                sa.select(sa.func.count()).select_from(fleet_failures).where(*same)
+            ).scalar_one()
+            held = connection.execute(
+                sa.select(fleet_holds.c.id).where(
+                    fleet_holds.c.channel == channel,
+                    fleet_holds.c.etag == etag,
+                    fleet_holds.c.released_at.is_(None),
+                )
+            ).first()
+            if held is not None or failed < self._settings.hold_after:
+                return
+            connection.execute(
+                fleet_holds.insert().values(
+                    channel=channel,
+                    etag=etag,
+                    revision=publication.revision,
+                    sequence=publication.sequence,
+                    held_at=at,
+                )
+            )
+        _logger.warning("channel %s is held: %d refuse sequence %s", channel, failed, etag)
+
+    def _is_stale(self, row: Mapping[str, Any], newest: Publication | None, now: datetime) -> bool:
+        limit = self._settings.stale_after
+        if row["age_seconds"] > limit:
+            return True
+        if newest is None or row["sequence"] == newest.sequence:
+            return False
+        return (now - parse_rfc3339(newest.published_at)).total_seconds() > limit
+
+
+def _mine(caller: Caller) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        fleet_instances.c.name == caller.name,
+        fleet_instances.c.authenticated == caller.authenticated,
+    )
+
+
+def _digest(token: str) -> str:
+    # 256 random bits need no slow hash.
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _require_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise InputError(
+            f"{name[:_MAX_TEXT]!r} cannot name an instance",
+            remedy="Use letters, digits, dots, dashes, underscores and colons, at most 128.",
+        )
+
+
+def _labels(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {}
+    pairs = [(str(k)[:_MAX_TEXT], v[:_MAX_TEXT]) for k, v in value.items() if isinstance(v, str)]
+    return dict(sorted(pairs)[:_MAX_LABELS])
