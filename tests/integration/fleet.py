@@ -40,7 +40,7 @@ class Control:
         self.trust(self.key)
         with (self.root / "spine.yaml").open("a") as file:
             file.write(fleet)
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
     def trust(self, *keys: SigningKey) -> None:
@@ -81,6 +81,7 @@ class Control:
         argv = [sys.executable, "-m", "dataspine.cli", "serve", "--json", "--port", str(self._port)]
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.root), "SPINE_OPA": str(self.opa)}
         process = spawn(argv, cwd=self.root, env=environment, stdout=subprocess.PIPE)
+        self.process = process
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -93,6 +93,7 @@ fleet_instances = sa.Table(
     sa.Column("channel", sa.Text),
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("version", sa.Text),
+    sa.Column("process", sa.Text),
     sa.Column("served_etag", sa.Text),
     sa.Column("active_etag", sa.Text),
     sa.Column("revision", sa.Text),

@@ -42,6 +42,7 @@ _MAX_TEXT = 200
 _MAX_ERROR = 1_000
 # What says nothing new is not written again before this: a flood of reports costs no writes.
 _FRESH_SECONDS = 10.0
+_OF_CHANNEL = ("served_etag", "active_etag", "sequence", "alarm", "failed_etag", "error")
 
 
 class TokenError(InputError):
@@ -134,7 +135,10 @@ class Fleet:
         It is the channel's newest bundle, without what the instance refused or is held; never one
         that is older than what it has. Raises ``NotFoundError`` when nothing is left.
         """
-        chosen = self._choose(caller, channel, known)
+        row = self._row(caller)
+        moved = row is not None and row.channel not in {None, channel}
+        failed = None if row is None or moved else row.failed_etag
+        chosen = self._choose(channel, known, failed)
         if chosen is None:
             raise NotFoundError(
                 "the channel has no bundle for this instance",
@@ -142,14 +146,17 @@ class Fleet:
                 remedy="Publish one with `spine bundle publish`, or release it from its hold.",
             )
         etag = etag_of(chosen)
+        # What was so in another channel says nothing about this one.
+        told: dict[str, Any] = dict.fromkeys(_OF_CHANNEL) if moved else {}
+        told["channel"] = channel
         if matches(known, etag):
             newest = self._bundles.active(channel)
             # Who has the newest has overcome what it refused before.
-            done = newest is not None and etag_of(newest) == etag
-            overcome: dict[str, Any] = {"failed_etag": None, "error": None} if done else {}
-            self._seen(caller, channel=channel, active_etag=etag, **overcome)
+            if newest is not None and etag_of(newest) == etag:
+                told |= {"failed_etag": None, "error": None}
+            self._seen(caller, **{**told, "active_etag": etag})
             return Offer(etag, None)
-        self._seen(caller, channel=channel, served_etag=etag)
+        self._seen(caller, **{**told, "served_etag": etag})
         return Offer(etag, self._bundles.bytes_of(channel, chosen.sequence))
 
     def report(self, caller: Caller, document: Mapping[str, Any]) -> None:
@@ -159,18 +166,21 @@ class Fleet:
             caller = Caller(labels["id"], authenticated=False)
         if not caller.name:
             raise InputError("a status report names no instance", where="/labels/id")
-        bundles = document.get("bundles")
-        bundle = bundles.get(BUNDLE) if isinstance(bundles, Mapping) else None
-        bundle = bundle if isinstance(bundle, Mapping) else {}
+        bundle = _part(document.get("bundles"), BUNDLE)
         row = self._row(caller)
         channel = row.channel if row is not None else None
         told: dict[str, Any] = {
             "labels": {k: v for k, v in labels.items() if k not in {"id", "version"}},
             "version": labels.get("version"),
+            "process": _process(labels, _part(document, "discovery")),
             **self._active(row, channel, bundle.get("active_revision")),
         }
         refused = refusal(bundle)
-        if refused is not None:
+        if row is not None and row.process not in {None, told["process"]}:
+            # Started again, or with other keys: what it refused before it may take now.
+            told |= {"failed_etag": None, "error": None}
+            self._forget(caller)
+        elif refused is not None:
             told["error"] = refused[:_MAX_ERROR]
             # The report does not say which bundle: it is the one that was served last.
             if row is not None and row.served_etag != row.active_etag:
@@ -258,8 +268,7 @@ class Fleet:
             row["stale"] = self._is_stale(row, newest.get(row["channel"]), now)
         return found
 
-    def _choose(self, caller: Caller, channel: str, known: str | None) -> Publication | None:
-        row = self._row(caller)
+    def _choose(self, channel: str, known: str | None, failed: str | None) -> Publication | None:
         with self._database.read() as connection:
             held = set(
                 connection.scalars(
@@ -268,8 +277,8 @@ class Fleet:
                     )
                 )
             )
-        if row is not None and row.failed_etag is not None:
-            held.add(row.failed_etag)
+        if failed is not None:
+            held.add(failed)
         for publication in self._bundles.history(channel):
             etag = etag_of(publication)
             if matches(known, etag) or etag not in held:
@@ -343,6 +352,13 @@ class Fleet:
             _logger.warning("%s: %s", row.name if row is not None else "", told["alarm"])
         return told
 
+    def _forget(self, caller: Caller) -> None:
+        if caller.authenticated:
+            with self._database.begin() as connection:
+                connection.execute(
+                    fleet_failures.delete().where(fleet_failures.c.instance == caller.name)
+                )
+
     def _fail(self, channel: str, etag: str, instance: str, error: str) -> None:
         at = rfc3339(self._clock())
         publication = next((p for p in self._bundles.history(channel) if etag_of(p) == etag), None)
@@ -406,6 +422,15 @@ def _require_name(name: str) -> None:
             f"{name[:_MAX_TEXT]!r} cannot name an instance",
             remedy="Use letters, digits, dots, dashes, underscores and colons, at most 128.",
         )
+
+
+def _process(labels: Mapping[str, str], discovery: Mapping[str, Any]) -> str:
+    return f"{labels.get('id', '')} {discovery.get('active_revision', '')}"[:_MAX_TEXT]
+
+
+def _part(value: object, name: str) -> Mapping[str, Any]:
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _labels(value: object) -> dict[str, str]:

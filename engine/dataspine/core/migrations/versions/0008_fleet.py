@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text),
         sa.Column("labels", sa.JSON, nullable=False),
         sa.Column("version", sa.Text),
+        sa.Column("process", sa.Text),
         sa.Column("served_etag", sa.Text),
         sa.Column("active_etag", sa.Text),
         sa.Column("revision", sa.Text),
