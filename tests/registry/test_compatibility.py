@@ -1,6 +1,8 @@
 """What a change means for the readers of old data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -124,3 +126,51 @@ def test_the_next_version_follows_from_the_bump(
     current: str | None, bump: str, expected: str
 ) -> None:
     assert next_version(current, bump) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "root", "before", "after"),
+    [
+        (
+            "AVRO",
+            avro('{"name": "home", "type": "Address"}'),
+            avro(A).replace('"R"', '"Address"'),
+            avro(A, B).replace('"R"', '"Address"'),
+        ),
+        (
+            "PROTOBUF",
+            'syntax = "proto3"; import "a.proto"; message R { Address home = 1; }',
+            'syntax = "proto3"; message Address { int32 a = 1; }',
+            'syntax = "proto3"; message Address { string a = 1; }',
+        ),
+    ],
+    ids=["avro", "protobuf"],
+)
+def test_a_reference_that_breaks_readers_is_a_break(
+    kind: str, root: str, before: str, after: str, workers: ProtobufWorkers
+) -> None:
+    old, new = (
+        parse(
+            kind,
+            root,
+            [
+                {
+                    "name": "a.proto" if kind == "PROTOBUF" else "Address",
+                    "subject": "a",
+                    "version": 1,
+                }
+            ],
+            workers=workers,
+            lookup=lambda *_, text=text: _Stored(kind, text),
+        )
+        for text in (before, after)
+    )
+
+    assert (compare(old, new).bump, compare(old, old).bump) == ("major", "none")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    type: str
+    text: str
+    references: tuple[Mapping[str, Any], ...] = ()

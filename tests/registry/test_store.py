@@ -1,5 +1,6 @@
 """Subjects and versions in a real database."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.registry import Registry, Version, parse
+from dataspine.registry._tables import schema_versions
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 TEXT = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}'
@@ -66,6 +68,24 @@ def test_a_version_is_read_back_as_it_was_stored(database: Database) -> None:
         "published_at": "2026-11-24T00:00:00Z",
     }
     assert [f["path"] for f in stored.fields] == ["a"]
+
+
+def test_the_latest_version_is_the_latest_whoever_wrote_it(database: Database) -> None:
+    registry, other = Registry(database), Database(database.path)
+    first = publish(database, "a")
+    assert (registry.latest("a"), registry.latest("a")) == (first, first)
+
+    with contextlib.closing(other):
+        second = publish(other, "a", TEXT.replace("int", "long"))
+    assert registry.latest("a") == second
+
+    third: dict[str, Any] = {"subject": "a", "number": 3, "schema_id": 1, "semver": "3.0.0"}
+    empty: dict[str, Any] = {"metadata": {}, "references": [], "fields": [], "provenance": {}}
+    with database.begin() as connection:
+        connection.execute(schema_versions.insert(), {**third, **empty, "published_at": "now"})
+        assert registry.latest("a", connection) != second
+        connection.rollback()
+    assert registry.latest("a") == second
 
 
 def test_the_same_content_has_the_same_id_under_every_subject(database: Database) -> None:

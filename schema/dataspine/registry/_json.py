@@ -6,7 +6,7 @@ import bisect
 import json
 import math
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dataspine.core.errors import InputError
 
@@ -19,10 +19,10 @@ MAX_NODES = 100_000
 Scalar = str | int | float | bool | None
 Plain = Scalar | list["Plain"] | dict[str, "Plain"]
 
-# One alternative per kind of token; anything else is no JSON. Control characters and lone escapes
-# inside a string are left to the standard library, which names them better.
+# One alternative per kind of token; anything else is no JSON. A string without escapes is its own
+# value; what else stands in a string is left to the standard library.
 _TOKEN = re.compile(
-    r'[ \t\r\n]*(?:([{}\[\]:,])|("(?:[^"\\\n]|\\.)*")'
+    r'[ \t\r\n]*(?:([{}\[\]:,])|"([^"\\\x00-\x1f]*)"|("(?:[^"\\\n]|\\.)*")'
     r"|(-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,5})?)(?![0-9A-Za-z.+-])"
     r"|(true|false|null)(?![0-9A-Za-z]))"
 )
@@ -30,8 +30,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A JSON value and the 1-based line where it starts."""
 
     value: Scalar | list[Node] | dict[str, Node]
@@ -88,6 +87,10 @@ class _Scan:
         self._breaks = [match.start() for match in re.finditer("\n", text)]
 
     def document(self) -> Node:
+        try:
+            self._text.encode()
+        except UnicodeEncodeError as error:
+            raise self._error("this is no valid JSON value", error.start) from None
         node = self._value(*self._token(), depth=1)
         end = _SPACE.match(self._text, self._position)
         if end is not None and end.end() != len(self._text):
@@ -104,18 +107,20 @@ class _Scan:
         token, start = match[group], match.start(group)
         if group == 1:
             return token, None, start
-        if group == 4:
+        if group == 2:
+            return "text", token, start
+        if group == 5:
             return "value", _WORDS[token], start
         try:
             # The standard library decodes escapes and numbers, and refuses control characters.
             value: Scalar = json.loads(token)
             if isinstance(value, str):
-                value.encode()
+                value.encode()  # an escape may name half a character
             elif isinstance(value, float) and not math.isfinite(value):
                 raise ValueError("too large")  # noqa: TRY301 - refused as the library would
         except ValueError:
             raise self._error("this is no valid JSON value", start) from None
-        return ("text" if group == 2 else "value"), value, start
+        return ("text" if group == 3 else "value"), value, start
 
     def _value(self, kind: str, value: Scalar, start: int, *, depth: int) -> Node:
         self._nodes += 1

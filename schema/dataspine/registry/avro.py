@@ -15,7 +15,7 @@ import fastavro.schema
 
 from dataspine.core.canonical import canonical
 from dataspine.registry._json import Node, Plain, invalid, plain, scan
-from dataspine.registry.field import Annotations, Field, read_annotations
+from dataspine.registry.field import NOTHING, Annotations, Field, read_annotations
 
 __all__ = ["Avro", "parse_avro"]
 
@@ -51,7 +51,7 @@ _LOGICAL = {
 class Avro:
     """A parsed Avro schema: its canonical text, its structure, its fields, and avro's own model.
 
-    ``structure`` is what readers and writers depend on, with logical types.
+    ``structure`` is what readers and writers depend on, with logical types and dependencies.
     """
 
     canonical: str
@@ -69,8 +69,11 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
     types: dict[str, _Named] = {}
     names = avro.name.Names()
     known: dict[str, dict[str, object]] = {}
+    structures: list[Plain] = []
     for name, dependency in dependencies:
-        _load(scan(dependency, where=name), types, names, known, where=name)
+        node = scan(dependency, where=name)
+        _load(node, types, names, known, where=name)
+        structures.append(_structure(node, logical=True))
         types = {
             key: _Named(value.node, value.namespace, foreign=True) for key, value in types.items()
         }
@@ -80,7 +83,7 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
     walk.root(root)
     return Avro(
         canonical(plain(root)).decode(),
-        canonical(_structure(root, logical=True)),
+        canonical([*structures, _structure(root, logical=True)]),
         tuple(walk.fields),
         model,
     )
@@ -371,7 +374,7 @@ class _Walk:
     def root(self, node: Node) -> None:
         """Walk a whole schema."""
         place = _Place("", "", "", "", None, "", foreign=False)
-        self._inside(node, place, self._noted(node, ""), Annotations())
+        self._inside(node, place, self._noted(node, ""), NOTHING)
 
     def _add(self, node: Node, place: _Place, own: Annotations, above: Annotations) -> None:
         if len(self.fields) >= MAX_FIELDS:
@@ -451,13 +454,13 @@ class _Walk:
     def _noted(self, node: Node, namespace: str) -> Annotations:
         """Return what is written on a type itself, through names and unions."""
         if isinstance(node.value, list):
-            noted = Annotations()
+            noted = NOTHING
             for branch in node.value:
                 noted = noted.joined(self._noted(branch, namespace))
             return noted
         if isinstance(node.value, str):
             named = self._named(node.value, namespace)
-            return _annotations(named.node) if named is not None else Annotations()
+            return _annotations(named.node) if named is not None else NOTHING
         kind = node.get("type")
         own = _annotations(node)
         if kind is None or isinstance(kind.value, str):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Annotations", "Field", "Waiver", "classifications_of", "read_annotations", "words"]
+__all__ = [
+    "NOTHING",
+    "Annotations",
+    "Field",
+    "Waiver",
+    "classifications_of",
+    "read_annotations",
+    "words",
+]
 
 CLASSIFICATIONS = ("PII", "PCI", "Restricted", "Internal", "Public")
 
@@ -42,6 +51,8 @@ class Annotations:
 
     def joined(self, other: Annotations) -> Annotations:
         """Return both; where only one can hold, this one's."""
+        if other == NOTHING:
+            return self
         return Annotations(
             _distinct((*self.classifications, *other.classifications)),
             self.retention if self.retention is not None else other.retention,
@@ -51,6 +62,9 @@ class Annotations:
     def contents(self) -> Annotations:
         """Return what also holds for the fields of a record: all but the waiver."""
         return Annotations(self.classifications, self.retention)
+
+
+NOTHING = Annotations()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,7 @@ def read_annotations(
     return Annotations(_distinct(found), _duration(retention), waiver)
 
 
+@functools.lru_cache(maxsize=10_000)
 def words(name: str) -> tuple[str, ...]:
     """Split a name into lower-case words: at case, digits and every other character."""
     return tuple(word.lower() for word in _WORD.findall(name))

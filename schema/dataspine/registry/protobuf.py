@@ -14,7 +14,7 @@ from dataspine.core.canonical import canonical
 from dataspine.core.errors import InputError
 from dataspine.registry._json import invalid
 from dataspine.registry._workers import ProtobufWorkers
-from dataspine.registry.field import Annotations, Field, read_annotations
+from dataspine.registry.field import NOTHING, Annotations, Field, read_annotations
 
 __all__ = ["BUILT_IN", "Protobuf", "parse_protobuf"]
 
@@ -72,8 +72,8 @@ _VALUES = {
 class Protobuf:
     """A parsed Protobuf schema: its canonical form, its fields, and the compiled files.
 
-    ``structure`` is the main file without comments and options' words; the last of ``files`` is
-    the main file.
+    ``structure`` is the files, but built-in ones, without comments and options' words; the last of
+    ``files`` is the main file.
     """
 
     canonical: str
@@ -111,7 +111,7 @@ def parse_protobuf(
     notes = [[list(path), *pair] for path, pair in sorted(comments.texts.items())]
     return Protobuf(
         canonical({"file": data, "comments": notes}).decode(),
-        _structure(described),
+        b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
         tuple(walk.fields),
         tuple(found.file),
     )
@@ -143,6 +143,7 @@ def _located(errors: str) -> InputError:
 def _structure(file: descriptor_pb2.FileDescriptorProto) -> bytes:
     bare = descriptor_pb2.FileDescriptorProto()
     bare.CopyFrom(file)
+    bare.ClearField("source_code_info")
     bare.ClearField("options")
     del bare.dependency[:]
     for message in _nested(bare.message_type):
@@ -219,11 +220,11 @@ class _Walk:
         names = [prefix + message.name for message in self._main.message_type]
         for index, name in enumerate(names):
             start = "" if index == 0 else f"{self._messages[name].message.name}/"
-            self._message(name, start, "", Annotations())
+            self._message(name, start, "", NOTHING)
         for name, known in self._messages.items():
             hidden = known.foreign or known.message.options.map_entry
             if not hidden and name not in self._seen:
-                self._message(name, f"{name.removeprefix(prefix)}/", "", Annotations())
+                self._message(name, f"{name.removeprefix(prefix)}/", "", NOTHING)
 
     def _learn(self, message: descriptor_pb2.DescriptorProto, prefix: str, known: _Known) -> None:
         name = f"{prefix}.{message.name}"

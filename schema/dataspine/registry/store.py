@@ -66,7 +66,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._latest: dict[str, tuple[sa.Row[Any], Version]] = {}
+        self._latest: dict[str, tuple[tuple[Any, ...], Version]] = {}
 
     def check_subject(self, subject: str) -> None:
         """Raise ``InputError`` unless the name can be a subject."""
@@ -133,9 +133,10 @@ class Registry:
             row = connection.execute(_NEWEST, {"subject": subject}).mappings().one_or_none()
             return _version(row) if row is not None else None
         with self._database.read() as own:
-            head = own.execute(_HEAD, {"subject": subject}).one_or_none()
-            if head is None:
+            row = own.execute(_HEAD, {"subject": subject}).one_or_none()
+            if row is None:
                 return None
+            head = tuple(row)
             known = self._latest.get(subject)
             # A committed version never changes; what an open transaction wrote is not kept.
             if known is not None and known[0] == head:
