@@ -109,7 +109,8 @@ def _schema(kind: str, number: int) -> bytes:
         lines = [f"  int64 {name} = {i + 1};  // retain=P1Y" for i, name in enumerate(names)]
         lines[0] += f" {number}"
         text = "\n".join(['syntax = "proto3";', "message R {", *lines, "}", ""])
-    return json.dumps({"schema": text, "schemaType": kind}).encode()
+    metadata = {"properties": {"owner": "team-bench"}}
+    return json.dumps({"schema": text, "schemaType": kind, "metadata": metadata}).encode()
 
 
 class _Load:

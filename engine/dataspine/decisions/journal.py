@@ -22,6 +22,7 @@ __all__ = ["Entry", "Journal", "Search", "count_rows", "release", "visible"]
 
 _MAX_PAGE = 1_000
 _MAX_ID = 200
+_INSERT = journal.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class Journal:
         group.is_over = True
         try:
             with self._database.begin() as connection:
-                connection.execute(journal.insert(), group.rows)
+                connection.execute(_INSERT, group.rows)
         except BaseException as error:
             group.failure = error
 

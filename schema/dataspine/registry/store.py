@@ -133,10 +133,10 @@ class Registry:
             row = connection.execute(_NEWEST, {"subject": subject}).mappings().one_or_none()
             return _version(row) if row is not None else None
         with self._database.read() as own:
-            row = own.execute(_HEAD, {"subject": subject}).one_or_none()
-            if row is None:
+            found = own.execute(_HEAD, {"subject": subject}).one_or_none()
+            if found is None:
                 return None
-            head = tuple(row)
+            head = tuple(found)
             known = self._latest.get(subject)
             # A committed version never changes; what an open transaction wrote is not kept.
             if known is not None and known[0] == head:
