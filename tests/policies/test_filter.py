@@ -82,7 +82,7 @@ def _row(chance: random.Random) -> dict[str, Any]:
     home: dict[str, Any] = chance.choice(
         ({"column": "country"}, {"column": "country"}, {"constant": "EU"}, {"constant": "BR"})
     )
-    question = changed(ROW, ("facts", "home"), home)
+    question: dict[str, Any] = changed(ROW, ("facts", "home"), home)
     question["at"] = chance.choice(TIMES)
     question["row"] = chance.choice(({}, *({"country": value} for value in VALUES)))
     facts = question["facts"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dataspine.core.errors import InputError
 from dataspine.registry import ProtobufWorkers, parse
+from dataspine.registry.field import Waiver
 
 ORDER = """syntax = "proto3";
 package shop.v1;
@@ -49,7 +50,7 @@ FIELDS = [
     ("notes", "array", ("Public",), None, None, 11),
     ("notes[]", "string", ("Public",), None, None, 11),
     ("iban", "string", ("PCI", "Bank"), "P30D", None, 16),
-    ("card", "bytes", ("Public",), None, "a token", 18),
+    ("card", "bytes", ("Public",), None, Waiver("a token"), 18),
     ("at", "timestamp", ("Public",), None, None, 20),
     ("parent", "record", ("Public",), None, None, 21),
     ("state", "enum", ("Public",), None, None, 22),
