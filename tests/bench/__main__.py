@@ -251,9 +251,9 @@ def _events(session: Session) -> list[Row]:
     return [("lineage emit, own transaction", _quantiles(spent, "ms"), "p50 < 1 ms")]
 
 
-def _memory(pid: int) -> str:
+def _memory(pid: int, which: str = "VmRSS") -> str:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return f"{int(status.split('VmRSS:')[1].split()[0]) / 1024:.0f} MB"
+    return f"{int(status.split(f'{which}:')[1].split()[0]) / 1024:.0f} MB"
 
 
 def _route(workspace: Workspace) -> list[Row]:
@@ -289,6 +289,7 @@ def _route(workspace: Workspace) -> list[Row]:
         _wait(lambda: _total(store) >= 300_000 + 1_000 * SECONDS)
         ended.set()
         runner.join()
+        peak = _huge(workspace, dsn, store)
     lag = next(iter(statuses[-1]["lag"].values()))
     return [
         *rows,
@@ -298,7 +299,27 @@ def _route(workspace: Workspace) -> list[Row]:
             ">= 60,000 per core",
         ),
         ("lag at 1,000 rows/s", f"p50 {lag['p50']:.3f} s, p95 {lag['p95']:.3f} s", "p95 < 1 s"),
+        ("peak memory, 1 M-row transaction", peak, "< 400 MB"),
     ]
+
+
+def _huge(workspace: Workspace, dsn: str, store: RouteStore) -> str:
+    """Run the route in a process of its own over one huge transaction; return its peak memory."""
+    argv = [sys.executable, "-m", "dataspine.cli", "cdc", "run", "--json"]
+    child = spawn(argv, cwd=workspace.root)
+    try:
+        before = _total(store)
+        with contextlib.closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "insert into orders (id, customer_id, country, currency, amount, status)"
+                " select g, 1, 'DE', 'EUR', 1, 'placed'"
+                " from generate_series(1000001, 2000000) g"
+            )
+            connection.commit()
+        _wait(lambda: _total(store) >= before + 1_000_000, timedelta(minutes=10))
+        return _memory(child.pid, "VmHWM")
+    finally:
+        stop(child, 15)
 
 
 def _gate(session: Session, path: Path) -> list[Row]:

@@ -117,10 +117,7 @@ class DuckDbSink:
         except duckdb.Error as error:
             raise _failed(self.path, error) from None
         try:
-            connection.execute("BEGIN").fetchall()
             yield SinkSession(self, connection)
-        except duckdb.Error as error:
-            raise _failed(self.path, error) from None
         finally:
             connection.close()
 
@@ -132,6 +129,7 @@ class SinkSession:
         self._sink = sink
         self._connection = connection
         self._ensured: dict[str, Relation] = {}
+        self._run("BEGIN")
         self._run(
             "CREATE TABLE IF NOT EXISTS _spine"
             " (route VARCHAR, source VARCHAR, lsn UBIGINT, PRIMARY KEY (route, source))"
@@ -337,8 +335,12 @@ class SinkSession:
             self._connection.unregister("stage")
 
     def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        # An unread result blocks the next statement, so each is read to its end.
-        rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(values)).fetchall()
+        try:
+            # An unread result blocks the next statement, so each is read to its end.
+            answer = self._connection.execute(statement, list(values))
+            rows: list[tuple[Any, ...]] = answer.fetchall()
+        except duckdb.Error as error:
+            raise _failed(self._sink.path, error) from None
         return rows
 
 
