@@ -7,11 +7,12 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from dataspine.bundles import TrustedKey
 from dataspine.core.canonical import canonical, sha256
 
 RULES = """
@@ -81,11 +82,11 @@ class MemorySource:
             found = self._bundle
         return found if found is not None and found[0] != etag else None
 
-    def keys(self) -> Mapping[str, str]:
+    def trusted_keys(self) -> Sequence[TrustedKey]:
         public = self.key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        return {"test": public.decode()}
+        return [TrustedKey("test", "ES256", public.decode(), ("dev",))]
 
     def publish(
         self,

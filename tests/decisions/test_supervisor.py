@@ -298,16 +298,17 @@ def test_a_remote_opa_on_loopback_is_asked_the_same_way(opa: Path, tmp_path: Pat
 
 
 def test_the_child_dies_with_a_killed_parent(opa: Path, tmp_path: Path) -> None:
-    key = MemorySource().keys()["test"]
+    key = MemorySource().trusted_keys()[0].pem
     program = tmp_path / "parent.py"
     program.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
+        "from dataspine.bundles import TrustedKey\n"
         "from dataspine.decisions.supervisor import OpaChild\n"
         "class Source:\n"
         "    def current(self): return None\n"
         "    def wait(self, etag, seconds): time.sleep(seconds)\n"
-        "    def keys(self): return {'k': sys.argv[3]}\n"
+        "    def trusted_keys(self): return [TrustedKey('k', 'ES256', sys.argv[3], ())]\n"
         "with OpaChild(Path(sys.argv[1]), Source(), Path(sys.argv[2])) as child:\n"
         "    print(child.pid, flush=True)\n"
         "    time.sleep(600)\n"

@@ -151,6 +151,7 @@ def test_the_envelope_is_dsse_around_an_in_toto_statement(pack: Path, key: Signi
     (signature,) = envelope["signatures"]
     assert signature["keyid"] == "audit-1"
     public = key.private.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
     public.verify(base64.b64decode(signature["sig"]), message, ec.ECDSA(hashes.SHA256()))
     statement = json.loads(payload)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"

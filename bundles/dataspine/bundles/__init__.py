@@ -10,26 +10,40 @@ from dataspine.bundles.content import (
     content_digest,
     packaged,
 )
-from dataspine.bundles.signing import (
-    Bundle,
+from dataspine.bundles.keys import (
+    CommandKey,
+    Signer,
     SigningKey,
     Trust,
     TrustedKey,
     generate_key,
-    sign,
-    verify,
 )
-from dataspine.bundles.store import Active, BundleStore, ChannelSource, Publication
+from dataspine.bundles.origin import Origin, Results
+from dataspine.bundles.signing import Bundle, pack, sign, signed_by, unpack, verify
+from dataspine.bundles.store import (
+    Active,
+    BundleStore,
+    ChannelSource,
+    Publication,
+    Publisher,
+    Recorded,
+)
 
 __all__ = [
     "Active",
     "Bundle",
     "BundleStore",
     "ChannelSource",
+    "CommandKey",
     "Content",
     "Inputs",
+    "Origin",
     "Product",
     "Publication",
+    "Publisher",
+    "Recorded",
+    "Results",
+    "Signer",
     "SigningKey",
     "Trust",
     "TrustedKey",
@@ -38,7 +52,10 @@ __all__ = [
     "content_digest",
     "generate_key",
     "open_archive",
+    "pack",
     "packaged",
     "sign",
+    "signed_by",
+    "unpack",
     "verify",
 ]

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from dataspine.core.database import metadata
 
+# A row without a revision is a reservation; `base` is what the channel served when it was made.
 bundles = sa.Table(
     "bundles",
     metadata,
@@ -13,5 +14,9 @@ bundles = sa.Table(
     sa.Column("revision", sa.Text),
     sa.Column("actor", sa.Text),
     sa.Column("published_at", sa.Text),
+    sa.Column("base", sa.Integer),
+    sa.Column("key_id", sa.Text),
+    sa.Column("origin", sa.JSON(none_as_null=True)),
+    sa.Column("rollback", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("channel", "digest", "sequence"),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from dataspine.bundles import archive
 from dataspine.core.canonical import Json, canonical, digest, sha256
 from dataspine.core.errors import InputError, IntegrityError, UnavailableError
-from dataspine.core.process import spawn
+from dataspine.core.process import run
 
 __all__ = [
     "MANIFEST",
@@ -269,31 +268,21 @@ def check(contents: Mapping[str, bytes], opa: Path) -> None:
 
 def _run(argv: list[str], folder: Path) -> str:
     try:
-        run = spawn(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except OSError as error:
-        raise _no_answer(error) from None
-    with run:
-        try:
-            output, complaint = run.communicate(timeout=CHECK_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            run.kill()
-            raise _no_answer(error) from None
-    if run.returncode != 0:
-        reason = (complaint or output).decode("utf-8", "replace").strip()[:2000]
+        ended = run(argv, cwd=folder, seconds=CHECK_SECONDS)
+    except OSError as error:  # also a missed deadline
+        raise UnavailableError(
+            f"OPA did not check the rules: {type(error).__name__}",
+            remedy="Run `spine doctor`.",
+            code="bundle.not_checked",
+        ) from None
+    if ended.code != 0:
+        reason = (ended.complaint or ended.output).decode("utf-8", "replace").strip()[:2000]
         raise InputError(
             f"the rules do not compile: {reason}",
             remedy="Correct the rule there; see `opa check --strict`.",
             code="bundle.does_not_compile",
         )
-    return output.decode("utf-8", "replace")
-
-
-def _no_answer(error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"OPA did not check the rules: {type(error).__name__}",
-        remedy="Run `spine doctor`.",
-        code="bundle.not_checked",
-    )
+    return ended.output.decode("utf-8", "replace")
 
 
 def require_files(contents: Mapping[str, bytes]) -> None:

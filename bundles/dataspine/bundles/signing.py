@@ -1,24 +1,17 @@
-"""ES256 signatures as stock OPA verifies them, and whose signatures count.
+"""Signatures as stock OPA verifies them.
 
 ``.signatures.json`` holds one compact JWT over the list of files and their hashes; the key id in
-its
-header picks the key (OPA's bundle signature format).
+its header picks the key (OPA's bundle signature format).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from dataspine.bundles import archive
 from dataspine.bundles.content import (
@@ -31,88 +24,15 @@ from dataspine.bundles.content import (
     require_files,
     unfiltered_rules,
 )
+from dataspine.bundles.keys import Signer, Trust, TrustedKey
+from dataspine.bundles.origin import Origin
 from dataspine.core.canonical import canonical, parse_json
-from dataspine.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
+from dataspine.core.errors import InputError, IntegrityError
 
-__all__ = ["Bundle", "SigningKey", "Trust", "TrustedKey", "generate_key", "seal", "sign", "verify"]
+__all__ = ["Bundle", "pack", "seal", "sign", "signed_by", "unpack", "verify"]
 
-ALGORITHM = "ES256"
-_HALF = 32
 MAX_SIGNATURES = 16 * 1_048_576
 _MANIFEST_KEYS = {"revision", "roots", "rego_version", "metadata"}
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedKey:
-    """A public key (PEM) and the channels it may sign for."""
-
-    id: str
-    algorithm: str
-    pem: str
-    channels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose signatures count."""
-
-    keys: tuple[TrustedKey, ...]
-
-    def key(self, key_id: str) -> TrustedKey:
-        """Return a key by its id; raise ``IntegrityError`` when nobody trusts it."""
-        for key in self.keys:
-            if key.id == key_id and key.algorithm == ALGORITHM:
-                return key
-        raise _refused(f"signed by {key_id!r}, which nobody here trusts", "bundle.untrusted")
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A private P-256 key with its id."""
-
-    id: str
-    private: ec.EllipticCurvePrivateKey
-
-    @classmethod
-    def load(cls, path: Path, *, id: str) -> SigningKey:  # noqa: A002 - the field's name
-        """Read a PEM file."""
-        try:
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
-        except FileNotFoundError:
-            raise NotFoundError(
-                "no such key", where=str(path), remedy="Run `spine init` there."
-            ) from None
-        except (ValueError, TypeError):
-            raise IntegrityError(
-                "no private key in PEM form", where=str(path), code="bundle.bad_key"
-            ) from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-            raise IntegrityError("not a P-256 key", where=str(path), code="bundle.bad_key")
-        return cls(id, key)
-
-    def trusted(self, *, channels: tuple[str, ...]) -> TrustedKey:
-        """Return the public half, trusted for some channels."""
-        pem = self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return TrustedKey(self.id, ALGORITHM, pem.decode("ascii"), channels)
-
-    @property
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the public half (DER), in hex."""
-        der = self.private.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return hashlib.sha256(der).hexdigest()
-
-    def der_signature(self, message: bytes) -> bytes:
-        """Return the signature as ASN.1, as DSSE and openssl have it."""
-        return self.private.sign(message, ec.ECDSA(hashes.SHA256()))
-
-    def signature(self, message: bytes) -> bytes:
-        """Return the raw ``r || s`` of a message, 64 bytes."""
-        r, s = utils.decode_dss_signature(self.der_signature(message))
-        return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,37 +48,49 @@ class Bundle:
     metadata: Mapping[str, Any]
     key_id: str
 
+    @property
+    def content(self) -> Content:
+        """What was signed: to be signed again, for a rollback or for another channel."""
+        return Content(_unsigned(self.files), self.digest, self.revision)
 
-def generate_key(path: Path) -> None:
-    """Write a new P-256 key, mode 0600; an existing file is never overwritten."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    @property
+    def origin(self) -> Origin:
+        """Who made it, and from what, as far as its manifest says."""
+        return Origin.of(self.metadata.get("origin"))
+
+
+def pack(content: Content) -> bytes:
+    """Return the unsigned archive: equal content gives equal bytes."""
+    return archive.write({**content.files, MANIFEST: _manifest_of(content, {})})
+
+
+def unpack(data: bytes) -> Content:
+    """Return the content of an archive, signed or not, without believing any signature.
+
+    Raises ``IntegrityError`` when the revision is not the content's or a file is no rule and no
+    data.
+    """
+    files = archive.read(data)
+    files.pop(SIGNATURES, None)
+    require_files(files)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConflictError(
-            "a key is there already",
-            where=str(path),
-            remedy="Keep it, or choose another file.",
-            code="bundle.key_exists",
-        ) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+        revision = str(parse_json(files.get(MANIFEST, b""), where=MANIFEST)["revision"])
+    except (InputError, KeyError, TypeError):
+        raise _refused("the manifest names no revision") from None
+    contents = _unsigned(files)
+    return Content(contents, _digest(contents, revision), revision)
 
 
 def sign(
     content: Content,
-    key: SigningKey,
+    key: Signer,
     *,
     sequence: int,
     channel: str,
+    origin: Origin | None = None,
     order: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Return the signed archive; ``order`` is a rollback's, kept in the manifest's metadata.
+    """Return the signed archive; ``origin`` and a rollback's ``order`` stand in its manifest.
 
     Sequence 0 is a local build: it is signed for channel ``dev`` alone.
     """
@@ -168,26 +100,15 @@ def sign(
             remedy="Reserve a sequence: `spine bundle publish`.",
             code="bundle.bad_sequence",
         )
-    metadata: dict[str, Any] = {
-        "sequence": sequence,
-        "channel": channel,
-        "content-digest": content.digest,
-    }
-    unfiltered = unfiltered_rules(content.files)
-    if unfiltered:
-        metadata["row-rules-without-filter"] = list(unfiltered)
+    metadata: dict[str, Any] = {"sequence": sequence, "channel": channel}
+    if origin is not None and origin != Origin():
+        metadata["origin"] = origin.document()
     if order is not None:
         metadata["order"] = dict(order)
-    manifest = {
-        "revision": content.revision,
-        "roots": ["dataspine"],
-        "rego_version": 1,
-        "metadata": metadata,
-    }
-    return seal({**content.files, MANIFEST: canonical(manifest)}, key)
+    return seal({**content.files, MANIFEST: _manifest_of(content, metadata)}, key)
 
 
-def seal(files: Mapping[str, bytes], key: SigningKey) -> bytes:
+def seal(files: Mapping[str, bytes], key: Signer) -> bytes:
     """Return the archive of these files with their signature, as stock OPA verifies it."""
     payload = {
         "files": [
@@ -195,10 +116,16 @@ def seal(files: Mapping[str, bytes], key: SigningKey) -> bytes:
             for name in sorted(files)
         ],
     }
-    header = {"alg": ALGORITHM, "kid": key.id, "typ": "JWT"}
+    header = {"alg": key.algorithm, "kid": key.id, "typ": "JWT"}
     message = b".".join(_encode(canonical(part)) for part in (header, payload))
     token = b".".join((message, _encode(key.signature(message)))).decode("ascii")
     return archive.write({**files, SIGNATURES: canonical({"signatures": [token]})})
+
+
+def signed_by(data: bytes) -> str | None:
+    """Return the key id that an archive's signature names, None without one; nothing is proved."""
+    raw = archive.read(data).get(SIGNATURES)
+    return None if raw is None else _token(raw)[1]
 
 
 def verify(
@@ -206,7 +133,7 @@ def verify(
 ) -> Bundle:
     """Open a bundle that may be evaluated, or raise ``IntegrityError`` naming what is wrong.
 
-    With ``opa`` its rules are compiled too; ``InputError`` names an unsafe built-in.
+    With ``opa`` its rules are compiled too, without the built-ins that no rule may use.
     """
     files = archive.read(data)
     # 1. The signature, by a key that is trusted.
@@ -221,12 +148,46 @@ def verify(
         raise _refused(f"key {key.id!r} may not sign for channel {signed_for}", "bundle.untrusted")
     if channel is not None and signed_for != channel:
         raise _refused(f"signed for channel {signed_for}, not {channel}", "bundle.wrong_channel")
-    whole = content_digest(files)
+    whole = _digest(files, revision)
+    if opa is not None:
+        _require_safe(files, opa)
+    return Bundle(revision, whole, sequence, signed_for, data, files, metadata, key.id)
+
+
+def _unsigned(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: raw for name, raw in files.items() if name not in {MANIFEST, SIGNATURES}}
+
+
+def _digest(files: Mapping[str, bytes], revision: str) -> str:
+    try:
+        whole = content_digest(files)
+    except ValueError:
+        raise _refused("a data file is no JSON") from None
     if not revision.endswith("+" + whole.replace(":", ".")):
         raise _refused("the revision is not the content's", "bundle.wrong_revision")
-    if opa is not None:
+    return whole
+
+
+def _require_safe(files: Mapping[str, bytes], opa: Path) -> None:
+    try:
         check(files, opa)
-    return Bundle(revision, whole, sequence, signed_for, data, files, metadata, key.id)
+    except InputError as error:
+        raise _refused(error.problem, error.code) from None
+
+
+def _manifest_of(content: Content, metadata: Mapping[str, Any]) -> bytes:
+    whole: dict[str, Any] = {**metadata, "content-digest": content.digest}
+    unfiltered = unfiltered_rules(content.files)
+    if unfiltered:
+        whole["row-rules-without-filter"] = list(unfiltered)
+    return canonical(
+        {
+            "revision": content.revision,
+            "roots": ["dataspine"],
+            "rego_version": 1,
+            "metadata": whole,
+        }
+    )
 
 
 def _manifest(raw: bytes | None) -> tuple[str, Mapping[str, Any]]:
@@ -238,7 +199,8 @@ def _manifest(raw: bytes | None) -> tuple[str, Mapping[str, Any]]:
         whole = known and manifest["roots"] == ["dataspine"] and isinstance(revision, str)
         sequence, channel = metadata["sequence"], metadata["channel"]
         dated = type(sequence) is int and sequence >= 0 and isinstance(channel, str)
-    except (InputError, KeyError, TypeError):
+        Origin.of(metadata.get("origin"))
+    except (InputError, KeyError, TypeError, AttributeError):
         whole = dated = False
     if not (whole and dated):
         raise _refused("the manifest is not one of ours: revision, roots, sequence and channel")
@@ -248,44 +210,26 @@ def _manifest(raw: bytes | None) -> tuple[str, Mapping[str, Any]]:
 def _verified_payload(raw: bytes | None, trust: Trust) -> tuple[dict[str, Any], TrustedKey]:
     if raw is None:
         raise _refused("the bundle is not signed", "bundle.unsigned")
+    algorithm, key_id, payload, message, signature = _token(raw)
+    key = trust.key(key_id, algorithm)
+    if not key.verifies(message, signature):
+        raise _refused("the signature does not match", "bundle.bad_signature")
+    return payload, key
+
+
+def _token(raw: bytes) -> tuple[str, str, dict[str, Any], bytes, bytes]:
     try:
         (token,) = _parsed(raw)["signatures"]
         head, body, tail = str(token).split(".")
         header, payload = _parsed(_decode(head)), _parsed(_decode(body))
-        signature = _decode(tail)
-        key_id, algorithm = str(header["kid"]), header["alg"]
+        algorithm, key_id = str(header["alg"]), str(header["kid"])
+        return algorithm, key_id, payload, f"{head}.{body}".encode(), _decode(tail)
     except (InputError, ValueError, KeyError, TypeError, binascii.Error):
         raise _refused("the signature is malformed") from None
-    key = trust.key(key_id)
-    public = _public(key)
-    if algorithm != ALGORITHM or len(signature) != 2 * _HALF:
-        raise _refused("only ES256 signatures count")
-    r, s = (int.from_bytes(part, "big") for part in (signature[:_HALF], signature[_HALF:]))
-    try:
-        der = utils.encode_dss_signature(r, s)
-        public.verify(der, f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        raise _refused("the signature does not match", "bundle.bad_signature") from None
-    return payload, key
 
 
 def _parsed(raw: bytes) -> Any:
     return parse_json(raw, where=SIGNATURES, max_bytes=MAX_SIGNATURES)
-
-
-def _public(key: TrustedKey) -> ec.EllipticCurvePublicKey:
-    try:
-        public = serialization.load_pem_public_key(key.pem.encode())
-    except ValueError:
-        public = None
-    if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
-        raise IntegrityError(
-            f"the trusted key {key.id!r} is no P-256 public key in PEM form",
-            where="spine.yaml",
-            remedy="Correct its entry under trust.",
-            code="bundle.bad_key",
-        )
-    return public
 
 
 def _require_same(files: Mapping[str, bytes], payload: Mapping[str, Any]) -> None:

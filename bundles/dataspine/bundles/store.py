@@ -6,16 +6,18 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.bundles import archive
 from dataspine.bundles._tables import bundles
-from dataspine.bundles.content import MANIFEST, SIGNATURES, Content, content_digest
-from dataspine.bundles.signing import Bundle, SigningKey, Trust, sign, verify
+from dataspine.bundles.content import Content
+from dataspine.bundles.keys import Signer, Trust, TrustedKey
+from dataspine.bundles.origin import Origin
+from dataspine.bundles.signing import Bundle, sign, unpack, verify
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import (
@@ -26,11 +28,25 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 
-__all__ = ["Active", "BundleStore", "ChannelSource", "Publication", "etag_of"]
+__all__ = [
+    "Active",
+    "BundleStore",
+    "ChannelSource",
+    "Publication",
+    "Publisher",
+    "Recorded",
+    "etag_of",
+]
 
 # Other processes' publications are seen by looking; a look is one indexed row.
 LOOK_SECONDS = 0.05
+MAX_PAGE = 1_000
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MAX_REASON = 1_000
+
+# Called in the transaction of a publication: what is written there is there with it, or not at all.
+Recorded = Callable[[sa.Connection, "Publication", Bundle], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +60,52 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One bundle that a channel served; ``bootstrap`` is the first, which nobody judged."""
+    """One bundle that a channel served; ``bootstrap`` is the first, which nobody judged.
 
+    ``rollback`` is the order of a rollback: channel, from, to, sequence, actor, reason.
+    """
+
+    channel: str
     revision: str
     sequence: int
     digest: str
     actor: str
     published_at: str
+    key_id: str | None
+    origin: Origin
+    rollback: Mapping[str, Any] | None
     bootstrap: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "channel": self.channel,
+            "revision": self.revision,
+            "sequence": self.sequence,
+            "digest": self.digest,
+            "actor": self.actor,
+            "published_at": self.published_at,
+            "key_id": self.key_id,
+            **self.origin.document(),
+            "rollback": None if self.rollback is None else dict(self.rollback),
+            "bootstrap": self.bootstrap,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Who publishes: the key that signs, the keys that count, the name that is recorded."""
+
+    key: Signer
+    trust: Trust
+    actor: str
 
 
 class BundleStore:
     """Reserves sequences, stores signed bundles, and says what each channel serves.
 
-    A sequence only grows. The newest published sequence of a channel is what it serves.
+    A sequence only grows. The newest published sequence of a channel is what it serves. Whatever
+    was published once stays, and is found by its digest.
     """
 
     def __init__(self, database: Database, folder: Path, *, clock: Clock = utc_now) -> None:
@@ -67,65 +115,93 @@ class BundleStore:
         self._published = threading.Condition()
 
     def reserve(self, channel: str, digest: str) -> int:
-        """Return the sequence for content; asked again before it is published, the same one."""
+        """Return the sequence for content; asked again before it is published, the same one.
+
+        It counts as long as nothing else is published there: then it must be asked for again.
+        """
         _require_name(channel)
+        if _DIGEST.fullmatch(digest) is None:
+            raise InputError(
+                f"{digest[:80]!r} is no digest", remedy="Write sha256: and 64 hexadecimal digits."
+            )
         with self._database.begin() as connection:
             active = self._active(connection, channel)
+            base = active.sequence if active else 0
+            mine = (bundles.c.channel == channel, bundles.c.digest == digest)
             waiting = connection.execute(
                 sa.select(sa.func.max(bundles.c.sequence)).where(
-                    bundles.c.channel == channel,
-                    bundles.c.digest == digest,
-                    bundles.c.revision.is_(None),
-                    bundles.c.sequence > (active.sequence if active else 0),
+                    *mine, bundles.c.revision.is_(None), bundles.c.sequence > base
                 )
             ).scalar_one()
             if waiting is not None:
+                connection.execute(
+                    bundles.update().where(*mine, bundles.c.sequence == waiting).values(base=base)
+                )
                 return int(waiting)
             newest = connection.execute(
                 sa.select(sa.func.max(bundles.c.sequence)).where(bundles.c.channel == channel)
             ).scalar_one()
             sequence = int(newest or 0) + 1
             connection.execute(
-                bundles.insert().values(channel=channel, sequence=sequence, digest=digest)
+                bundles.insert().values(
+                    channel=channel, sequence=sequence, digest=digest, base=base
+                )
             )
             return sequence
 
-    def publish(self, data: bytes, trust: Trust, *, channel: str, actor: str) -> Bundle:
+    def publish(
+        self,
+        data: bytes,
+        trust: Trust,
+        *,
+        channel: str,
+        actor: str,
+        recorded: Recorded | None = None,
+    ) -> Bundle:
         """Verify a bundle and make it what its channel serves.
 
-        Raises ``IntegrityError`` for a signature that does not count or a sequence that is not
-        newer, and ``ConflictError`` for one that was not reserved for this content. The bundle
-        that the channel serves already, published again, changes nothing.
+        Raises ``IntegrityError`` for a signature that does not count, a sequence that is not newer
+        or an order that is not this bundle's, and ``ConflictError`` when the sequence was not
+        reserved for this content, or when somebody else published meanwhile. The bundle that the
+        channel serves already, published again, changes nothing.
         """
         _require_name(channel)
         bundle = verify(data, trust, channel=channel)
         with self._database.begin() as connection:
             active = self._active(connection, channel)
-            if active is not None and bundle.sequence <= active.sequence:
-                if (bundle.sequence, bundle.digest) == (active.sequence, active.digest):
-                    return bundle
-                raise IntegrityError(
-                    f"sequence {bundle.sequence} is not newer than {active.sequence}",
-                    where=channel,
-                    remedy="A rollback publishes the old content with a new sequence.",
-                    code="bundle.older",
-                )
-            reserved = connection.execute(
-                bundles.update()
-                .where(
-                    bundles.c.channel == channel,
-                    bundles.c.sequence == bundle.sequence,
-                    bundles.c.digest == bundle.digest,
-                )
-                .values(revision=bundle.revision, actor=actor, published_at=rfc3339(self._clock()))
+            if active is not None and (bundle.sequence, bundle.digest) == (
+                active.sequence,
+                active.digest,
+            ):
+                return bundle
+            self._require_reserved(connection, bundle, active)
+            _require_order(bundle, active)
+            publication = Publication(
+                channel=channel,
+                revision=bundle.revision,
+                sequence=bundle.sequence,
+                digest=bundle.digest,
+                actor=actor,
+                published_at=rfc3339(self._clock()),
+                key_id=bundle.key_id,
+                origin=bundle.origin,
+                rollback=bundle.metadata.get("order"),
+                bootstrap=active is None,
             )
-            if reserved.rowcount != 1:
-                raise ConflictError(
-                    f"sequence {bundle.sequence} was not reserved for this content",
-                    where=channel,
-                    remedy="Reserve a sequence, sign with it, publish again.",
-                    code="bundle.not_reserved",
+            connection.execute(
+                bundles.update()
+                .where(bundles.c.channel == channel, bundles.c.sequence == bundle.sequence)
+                .values(
+                    revision=publication.revision,
+                    actor=publication.actor,
+                    published_at=publication.published_at,
+                    key_id=publication.key_id,
+                    origin=publication.origin.document(),
+                    rollback=publication.rollback,
                 )
+            )
+            if recorded is not None:
+                recorded(connection, publication, bundle)
             # Inside the transaction: bytes that are served are never replaced, and a row never
             # names bytes that are not on the disk.
             self._write(channel, bundle)
@@ -133,15 +209,33 @@ class BundleStore:
             self._published.notify_all()
         return bundle
 
-    def rollback(
-        self, channel: str, *, to: int, reason: str, key: SigningKey, trust: Trust, actor: str
+    def release(
+        self,
+        content: Content,
+        channel: str,
+        publisher: Publisher,
+        *,
+        origin: Origin | None = None,
+        recorded: Recorded | None = None,
     ) -> Bundle:
+        """Reserve, sign and publish content: new, or what another channel serves already."""
+        sequence = self.reserve(channel, content.digest)
+        data = sign(content, publisher.key, sequence=sequence, channel=channel, origin=origin)
+        return self.publish(
+            data, publisher.trust, channel=channel, actor=publisher.actor, recorded=recorded
+        )
+
+    def rollback(self, channel: str, *, to: int, reason: str, publisher: Publisher) -> Bundle:
         """Publish the content of an older sequence again: same revision, new sequence.
 
         The order stands in the signed manifest's metadata, so the signature alone authorises it.
         """
+        if not reason.strip() or len(reason) > _MAX_REASON:
+            raise InputError(
+                "a rollback has a reason", where="reason", remedy="Say why, for who reads it later."
+            )
         active = self.active(channel)
-        old = next((each for each in self.history(channel) if each.sequence == to), None)
+        old = self.publication(channel, to)
         if active is None or old is None or to >= active.sequence:
             raise NotFoundError(
                 f"sequence {to} is no earlier bundle of the channel",
@@ -149,27 +243,25 @@ class BundleStore:
                 remedy="See `spine bundle status`.",
                 code="bundle.no_such_sequence",
             )
-        files = archive.read(self.bytes_of(channel, to))
-        contents = {n: raw for n, raw in files.items() if n not in {MANIFEST, SIGNATURES}}
-        if content_digest(contents) != old.digest:
-            raise IntegrityError(
-                "the stored bundle was changed",
-                where=f"{channel}, sequence {to}",
-                remedy="Roll back to another sequence, or publish from the sources.",
-                code="bundle.tampered",
-            )
+        content = self.content(old.digest)
         sequence = self.reserve(channel, old.digest)
         order = {
             "channel": channel,
             "from": active.revision,
             "to": old.revision,
             "sequence": sequence,
-            "actor": actor,
+            "actor": publisher.actor,
             "reason": reason,
         }
-        content = Content(contents, old.digest, old.revision)
-        data = sign(content, key, sequence=sequence, channel=channel, order=order)
-        return self.publish(data, trust, channel=channel, actor=actor)
+        signed = sign(
+            content,
+            publisher.key,
+            sequence=sequence,
+            channel=channel,
+            origin=old.origin,
+            order=order,
+        )
+        return self.publish(signed, publisher.trust, channel=channel, actor=publisher.actor)
 
     def active(self, channel: str) -> Active | None:
         """Return what a channel serves, or None."""
@@ -196,26 +288,59 @@ class BundleStore:
             with self._published:
                 self._published.wait(min(left, LOOK_SECONDS))
 
-    def history(self, channel: str) -> list[Publication]:
-        """Return what a channel served, the newest first."""
+    def history(self, channel: str, *, limit: int = MAX_PAGE) -> list[Publication]:
+        """Return what a channel served, the newest first, at most ``limit``."""
+        return self._select(bundles.c.channel == channel, limit=limit, by=bundles.c.sequence)
+
+    def publication(self, channel: str, sequence: int) -> Publication | None:
+        """Return one publication, or None."""
+        mine = (bundles.c.channel == channel, bundles.c.sequence == sequence)
+        found = self._select(*mine, limit=1, by=bundles.c.sequence)
+        return found[0] if found else None
+
+    def publications(self, digest: str | None = None, *, limit: int = 100) -> list[Publication]:
+        """Return the publications of one content, or of all, the newest first."""
+        conditions = () if digest is None else (bundles.c.digest == digest,)
+        return self._select(*conditions, limit=limit, by=bundles.c.published_at)
+
+    def channels(self) -> list[str]:
+        """Return the names of the channels that serve a bundle."""
         query = (
-            sa.select(bundles)
-            .where(bundles.c.channel == channel, bundles.c.revision.is_not(None))
-            .order_by(bundles.c.sequence.desc())
+            sa.select(bundles.c.channel)
+            .where(bundles.c.revision.is_not(None))
+            .distinct()
+            .order_by(bundles.c.channel)
         )
         with self._database.read() as connection:
-            rows = list(connection.execute(query))
-        return [
-            Publication(
-                row.revision,
-                row.sequence,
-                row.digest,
-                actor=row.actor,
-                published_at=row.published_at,
-                bootstrap=number == len(rows),
+            return list(connection.execute(query).scalars())
+
+    def content(self, digest: str) -> Content:
+        """Return a published content by its digest.
+
+        Raises ``NotFoundError`` for one that was never published, and ``IntegrityError`` when no
+        stored bundle holds it unchanged any more.
+        """
+        published = self.publications(digest, limit=MAX_PAGE)
+        for each in published:
+            try:
+                found = unpack(self.bytes_of(each.channel, each.sequence))
+            except (IntegrityError, UnavailableError):
+                continue  # another channel may hold the same content whole
+            if found.digest == digest:
+                return found
+        if not published:
+            raise NotFoundError(
+                "no such bundle was published",
+                where=digest[:80],
+                remedy="See `spine bundle status`.",
+                code="bundle.unknown",
             )
-            for number, row in enumerate(rows, 1)
-        ]
+        raise IntegrityError(
+            "the stored bundle was changed",
+            where=f"{published[0].channel}, sequence {published[0].sequence}",
+            remedy="Roll back to another sequence, or publish from the sources.",
+            code="bundle.tampered",
+        )
 
     def find(self, revision: str, sequence: int) -> bytes | None:
         """Return the bytes of a published bundle of any channel, or None."""
@@ -250,11 +375,68 @@ class BundleStore:
         ).one_or_none()
         return Active(row.revision, row.sequence, row.digest) if row else None
 
+    def _select(
+        self, *conditions: sa.ColumnElement[bool], limit: int, by: sa.ColumnElement[Any]
+    ) -> list[Publication]:
+        if not 1 <= limit <= MAX_PAGE:
+            raise InputError(f"limit must be 1 to {MAX_PAGE}", remedy="Ask for less.")
+        first = (
+            sa.select(bundles.c.channel, sa.func.min(bundles.c.sequence).label("sequence"))
+            .where(bundles.c.revision.is_not(None))
+            .group_by(bundles.c.channel)
+            .subquery()
+        )
+        query = (
+            sa.select(bundles, (bundles.c.sequence == first.c.sequence).label("bootstrap"))
+            .join(first, bundles.c.channel == first.c.channel)
+            .where(bundles.c.revision.is_not(None), *conditions)
+            .order_by(by.desc(), bundles.c.sequence.desc(), bundles.c.channel)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_publication(row) for row in connection.execute(query)]
+
+    def _require_reserved(
+        self, connection: sa.Connection, bundle: Bundle, active: Active | None
+    ) -> None:
+        row = connection.execute(
+            sa.select(bundles).where(
+                bundles.c.channel == bundle.channel,
+                bundles.c.sequence == bundle.sequence,
+                bundles.c.digest == bundle.digest,
+            )
+        ).one_or_none()
+        newest = active.sequence if active else 0
+        if row is None and bundle.sequence > newest:
+            raise ConflictError(
+                f"sequence {bundle.sequence} was not reserved for this content",
+                where=bundle.channel,
+                remedy="Reserve a sequence, sign with it, publish again.",
+                code="bundle.not_reserved",
+            )
+        if row is None or row.revision is not None:
+            raise IntegrityError(
+                f"sequence {bundle.sequence} is not newer than {newest}",
+                where=bundle.channel,
+                remedy="A rollback publishes the old content with a new sequence.",
+                code="bundle.older",
+            )
+        if row.base != newest:
+            raise ConflictError(
+                f"sequence {newest} was published meanwhile",
+                where=bundle.channel,
+                remedy="Look at it with `spine bundle diff`, then reserve and publish again.",
+                code="bundle.superseded",
+            )
+
     def _path(self, channel: str, sequence: int) -> Path:
         return self._folder / f"{channel}-{sequence}.tar.gz"
 
     def _write(self, channel: str, bundle: Bundle) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        # One transaction writes at a time: every other part is what a killed process left.
+        for left in self._folder.glob("*.part"):
+            left.unlink(missing_ok=True)
         path = self._path(channel, bundle.sequence)
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
@@ -262,6 +444,7 @@ class BundleStore:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _sync(self._folder)
 
 
 class ChannelSource:
@@ -280,9 +463,51 @@ class ChannelSource:
         """Return the first bundle with another ETag, or None after ``seconds``."""
         return self._store.wait(self._channel, etag, seconds)
 
-    def keys(self) -> Mapping[str, str]:
-        """Return the public keys (PEM) that may sign for the channel, by key id."""
-        return {k.id: k.pem for k in self._trust.keys if self._channel in k.channels}
+    def trusted_keys(self) -> Sequence[TrustedKey]:
+        """Return the keys that may sign for the channel."""
+        return self._trust.for_channel(self._channel)
+
+
+def _publication(row: sa.Row[Any]) -> Publication:
+    return Publication(
+        channel=row.channel,
+        revision=row.revision,
+        sequence=row.sequence,
+        digest=row.digest,
+        actor=row.actor,
+        published_at=row.published_at,
+        key_id=row.key_id,
+        origin=Origin.of(row.origin),
+        rollback=row.rollback,
+        bootstrap=bool(row.bootstrap),
+    )
+
+
+def _require_order(bundle: Bundle, active: Active | None) -> None:
+    order = bundle.metadata.get("order")
+    if order is None:
+        return
+    expected = {
+        "channel": bundle.channel,
+        "from": active.revision if active else None,
+        "to": bundle.revision,
+        "sequence": bundle.sequence,
+    }
+    if not isinstance(order, Mapping) or {**order, **expected} != order:
+        raise IntegrityError(
+            "the order in its manifest is not for this bundle, or not from what is active",
+            where=bundle.channel,
+            remedy="Order the rollback again: `spine bundle rollback`.",
+            code="bundle.bad_order",
+        )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _require_name(channel: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-__all__ = ["spawn", "start_time", "stop"]
+__all__ = ["Ended", "run", "spawn", "start_time", "stop"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -54,6 +56,41 @@ def spawn(  # noqa: PLR0913 - the options of Popen that callers need
         extra_groups=[] if user else None,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - only prctl and getppid run there
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended: its exit code, its output, and what it complained."""
+
+    code: int
+    output: bytes
+    complaint: bytes
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    data: bytes = b"",
+) -> Ended:
+    """Run a program to its end, with ``data`` on its standard input.
+
+    Raises ``TimeoutError`` after ``seconds``, when it and its children are killed, and ``OSError``
+    when it cannot be started.
+    """
+    pipe = subprocess.PIPE
+    with spawn(argv, cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            output, complaint = process.communicate(data, timeout=seconds)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"no end after {seconds:g} seconds") from None
+            raise
+    return Ended(process.returncode, output, complaint)
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = 5.0) -> int:

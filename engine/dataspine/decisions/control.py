@@ -11,10 +11,11 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
+from dataspine.bundles import TrustedKey
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError
 
@@ -40,8 +41,8 @@ class BundleSource(Protocol):
         """Return the first bundle with another ETag, or None after ``seconds``."""
         ...
 
-    def keys(self) -> Mapping[str, str]:
-        """Return the trusted public keys: id → PEM of an ES256 key."""
+    def trusted_keys(self) -> Sequence[TrustedKey]:
+        """Return the keys that may have signed it."""
         ...
 
 

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-
 from dataspine.core.canonical import parse_json
+from dataspine.core.configuration import Configuration, user_folder
 from dataspine.core.errors import DataSpineError, InputError, IntegrityError, UnavailableError
 from dataspine.core.process import spawn
 
@@ -69,7 +68,7 @@ def find_opa(
     named: tuple[tuple[Origin, str | Path | None], ...] = (
         ("argument", argument),
         ("environment", environment.get("SPINE_OPA")),
-        ("configuration", _configured(environment)),
+        ("configuration", Configuration.load(environment).opa),
     )
     for origin, path in named:
         if path:
@@ -94,7 +93,7 @@ def find_opa(
 
 def cached_opa(environment: Mapping[str, str] = os.environ) -> Path:
     """Return where ``install_opa`` puts OPA: ``data-spine/bin/opa`` in the user's cache."""
-    return _base(environment, "XDG_CACHE_HOME", ".cache") / "data-spine" / "bin" / "opa"
+    return user_folder(environment, "XDG_CACHE_HOME", ".cache") / "data-spine" / "bin" / "opa"
 
 
 def install_opa(
@@ -203,29 +202,6 @@ def _adopt(found: OpaProgram, target: Path) -> None:
     # A crash between the two leaves a record that does not match: refused, never trusted.
     record.replace(_record(target))
     found.path.replace(target)
-
-
-def _configured(environment: Mapping[str, str]) -> str | None:
-    path = _base(environment, "XDG_CONFIG_HOME", ".config") / "data-spine" / "config.yaml"
-    try:
-        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            "the user configuration cannot be read", where=str(path), remedy="Correct the file."
-        ) from error
-    opa = value.get("opa") if isinstance(value, dict) else None
-    if opa is not None and not isinstance(opa, str):
-        raise InputError("`opa` is no path", where=str(path), remedy="Write a path.")
-    return opa
-
-
-def _base(environment: Mapping[str, str], variable: str, default: str) -> Path:
-    named = environment.get(variable, "")
-    if named.startswith("/"):  # the XDG specification: a relative path is ignored
-        return Path(named)
-    return Path(environment.get("HOME") or Path.home()) / default
 
 
 def _build(

@@ -242,8 +242,8 @@ class OpaChild:
                 }
             },
             "keys": {
-                name: {"algorithm": "ES256", "key": pem}
-                for name, pem in self._source.keys().items()
+                key.id: {"algorithm": key.algorithm, "key": key.pem}
+                for key in self._source.trusted_keys()
             },
             "bundles": {
                 BUNDLE: {
