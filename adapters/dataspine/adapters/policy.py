@@ -12,21 +12,32 @@ from dataspine.bundles import (
     BundleStore,
     Content,
     Inputs,
+    Origin,
+    Publisher,
     SigningKey,
     Trust,
     TrustedKey,
     build,
     packaged,
-    sign,
 )
 from dataspine.core.document import load_document
-from dataspine.core.errors import NotFoundError, UnavailableError
-from dataspine.core.workspace import Workspace
+from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.core.workspace import SETTINGS, Workspace
 
-__all__ = ["ActivePolicy", "activate", "content_of", "dev_key", "is_current", "trust_of"]
+__all__ = [
+    "DEV",
+    "STABLE",
+    "ActivePolicy",
+    "activate",
+    "content_of",
+    "dev_key",
+    "is_current",
+    "trust_of",
+]
 
 DEV = "dev"
 STABLE = "stable"
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +79,19 @@ def dev_key(workspace: Workspace) -> SigningKey:
 
 
 def trust_of(workspace: Workspace) -> Trust:
-    """Return whose signatures count: the committed keys, and in mode ``dev`` the clone's own."""
+    """Return whose signatures count: the committed keys, and for ``dev`` the clone's own."""
     keys = [TrustedKey(t.id, t.algorithm, t.key, t.channels) for t in workspace.settings.trust]
     if (workspace.state / "keys" / "dev.pem").exists():
         keys.append(dev_key(workspace).trusted(channels=(DEV,)))
+    named = [key.id for key in keys]
+    for name in named:
+        if named.count(name) > 1:
+            raise InputError(
+                f"the key id {name!r} is trusted twice",
+                where=f"{SETTINGS}: trust",
+                remedy="Give each key an id of its own.",
+                code="bundle.ambiguous_key",
+            )
     return Trust(tuple(keys))
 
 
@@ -85,18 +105,16 @@ def is_current(workspace: Workspace, store: BundleStore) -> bool:
 
 def activate(
     workspace: Workspace, store: BundleStore, *, actor: str, opa: Path | None = None
-) -> ActivePolicy:
-    """Return the active policy; mode ``dev`` builds and signs it first when it changed."""
+) -> ActivePolicy | None:
+    """Return the active policy; mode ``dev`` builds and signs it first when it changed.
+
+    None is a released channel to which nothing was published yet.
+    """
     trust = trust_of(workspace)
     if workspace.settings.mode != DEV:
         current = store.active(STABLE)
         if current is None:
-            raise UnavailableError(
-                "no bundle was published to channel stable",
-                where=workspace.name,
-                remedy="Run `spine bundle publish --channel stable`.",
-                code="bundle.none_active",
-            )
+            return None
         return ActivePolicy(STABLE, current.revision, current.sequence, trust, rebuilt=False)
     if not (workspace.state / "keys" / "dev.pem").exists():
         raise NotFoundError(
@@ -105,13 +123,22 @@ def activate(
             remedy="Run `spine init .` in the workspace.",
             code="input.no_key",
         )
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _activate_dev(workspace, store, Publisher(dev_key(workspace), trust, actor), opa)
+        except ConflictError:
+            continue  # another process published meanwhile, perhaps the same
+    return _activate_dev(workspace, store, Publisher(dev_key(workspace), trust, actor), opa)
+
+
+def _activate_dev(
+    workspace: Workspace, store: BundleStore, publisher: Publisher, opa: Path | None
+) -> ActivePolicy:
     content = content_of(workspace)
     current = store.active(DEV)
     if current is not None and current.digest == content.digest:
-        return ActivePolicy(DEV, current.revision, current.sequence, trust, rebuilt=False)
+        return ActivePolicy(DEV, current.revision, current.sequence, publisher.trust, rebuilt=False)
     # Compiling takes a tenth of a second: only what is new is compiled.
     content = content_of(workspace, opa=opa)
-    sequence = store.reserve(DEV, content.digest)
-    data = sign(content, dev_key(workspace), sequence=sequence, channel=DEV)
-    bundle = store.publish(data, trust, channel=DEV, actor=actor)
-    return ActivePolicy(DEV, bundle.revision, bundle.sequence, trust, rebuilt=True)
+    bundle = store.release(content, DEV, publisher, origin=Origin(author=publisher.actor))
+    return ActivePolicy(DEV, bundle.revision, bundle.sequence, publisher.trust, rebuilt=True)

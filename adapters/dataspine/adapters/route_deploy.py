@@ -102,11 +102,10 @@ def unfiltered_rules(session: Session) -> tuple[str, ...]:
 
     Beside one of these OPA is asked for each class of rows. ``*`` is any rule: nothing is known.
     """
-    active = session.active
-    current = session.bundles.current(active.channel)
+    current = session.source.current()
     if current is None:
         return ("*",)
-    return tuple(verify(current[1], active.trust).metadata.get(UNFILTERED) or ())
+    return tuple(verify(current[1], session.trust).metadata.get(UNFILTERED) or ())
 
 
 def question(session: Session, route: Route) -> DecisionInput:

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dataspine.adapters.policy import ActivePolicy, activate
-from dataspine.bundles import BundleStore, ChannelSource
+from dataspine.adapters.given_bundle import GivenBundle
+from dataspine.adapters.policy import DEV, STABLE, ActivePolicy, activate, trust_of
+from dataspine.bundles import BundleStore, ChannelSource, Trust
 from dataspine.core.clock import Clock, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import UnavailableError
 from dataspine.core.identity import actor as current_actor
 from dataspine.core.workspace import Workspace
+from dataspine.decisions.control import BundleSource
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.decisions.decision_log import DecisionLog
 from dataspine.decisions.engine import Engine
@@ -41,7 +43,8 @@ class Session:
 
     In mode ``dev``, the first use that decides rebuilds and signs the bundle when the policy's
     content changed; ``activated`` tells whether it did. ``start`` migrates the database: only
-    ``init``, ``serve`` and ``upgrade`` do.
+    ``init``, ``serve`` and ``upgrade`` do. ``given`` is a bundle from outside the workspace: then
+    it decides, and nothing that the workspace builds, publishes or names.
     """
 
     def __init__(
@@ -52,13 +55,16 @@ class Session:
         actor: str | None = None,
         clock: Clock = utc_now,
         labels: Mapping[str, str] | None = None,
+        given: GivenBundle | None = None,
     ) -> None:
         self.workspace = workspace
+        self.given = given
         self.actor = actor or current_actor()
         self.clock = clock
         self._opa = opa
         self._labels = dict(labels or {})
         self._stack = contextlib.ExitStack()
+        self._was_active = False
 
     def __enter__(self) -> Session:
         """Return the session."""
@@ -127,9 +133,55 @@ class Session:
         return LineageStore(self.database)
 
     @functools.cached_property
+    def trust(self) -> Trust:
+        """Whose signatures count."""
+        return trust_of(self.workspace) if self.given is None else self.given.trust
+
+    @property
+    def channel(self) -> str:
+        """The channel whose bundle decides here."""
+        return DEV if self.workspace.settings.mode == DEV else STABLE
+
+    @functools.cached_property
+    def source(self) -> BundleSource:
+        """The bundle that decides here and its successors, or the one that was given."""
+        return self.given or ChannelSource(self.bundles, self.channel, self.trust)
+
+    @functools.cached_property
     def active(self) -> ActivePolicy:
-        """The policy of this workspace's channel, rebuilt first when it may be and has changed."""
-        return activate(self.workspace, self.bundles, actor=self.actor, opa=self.opa_path)
+        """The policy that decides here, rebuilt first when it may be and has changed.
+
+        Raises ``UnavailableError`` while nothing was published to a released channel.
+        """
+        if self.given is not None:
+            bundle = self.given.bundle
+            return ActivePolicy(
+                bundle.channel, bundle.revision, bundle.sequence, self.trust, rebuilt=False
+            )
+        found = activate(self.workspace, self.bundles, actor=self.actor, opa=self.opa_path)
+        if found is None:
+            raise UnavailableError(
+                f"no bundle was published to channel {self.channel}",
+                where=self.workspace.name,
+                remedy=f"Run `spine bundle publish --channel {self.channel}`.",
+                code="bundle.none_active",
+            )
+        return found
+
+    @property
+    def revision(self) -> str | None:
+        """The newest revision for this workspace, now; None while its channel is empty."""
+        if self.given is not None:
+            return self.given.bundle.revision
+        found = self.bundles.active(self.channel)
+        return None if found is None else found.revision
+
+    def was_active(self) -> bool:
+        """Tell whether a bundle was active in OPA once; it then keeps its last good one."""
+        if not self._was_active:
+            with contextlib.suppress(UnavailableError):
+                self._was_active = self.engine.policy() is not None
+        return self._was_active
 
     @functools.cached_property
     def opa_path(self) -> Path:
@@ -138,25 +190,29 @@ class Session:
 
     @functools.cached_property
     def child(self) -> OpaChild:
-        """The supervised OPA of this process, serving the active bundle."""
-        source = ChannelSource(self.bundles, self.active.channel, self.active.trust)
+        """The supervised OPA of this process; it follows the channel, which may be empty yet."""
+        if self.given is None and self.channel == DEV:
+            _ = self.active  # rebuilt first
         child = self._stack.enter_context(
             OpaChild(
                 self.opa_path,
-                source,
+                self.source,
                 on_logs=self._ingest,
                 on_status=self._status,
                 labels={"workspace": self.workspace.name, **self._labels},
             )
         )
-        child.wait_active(self.active.revision, ACTIVATION_SECONDS)
+        if self.source.current() is not None:
+            # Whichever is the newest: a later one may come while this one is loaded.
+            child.wait_active(timeout=ACTIVATION_SECONDS)
         return child
 
     @functools.cached_property
     def engine(self) -> Engine:
         """Who decides: the configured OPA, or this process's own."""
         address = self.workspace.settings.opa
-        if address is None:
+        # Whoever answers at an address serves its own bundle, not the given one.
+        if address is None or self.given is not None:
             return Engine(self.child.client, clock=self.clock)
         client = OpaClient(address)
         self._stack.callback(client.close)

@@ -6,17 +6,47 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from dataspine.adapters.policy import content_of, dev_key, trust_of
-from dataspine.bundles import sign, verify
+from dataspine.adapters import bundle_publish
+from dataspine.adapters.bundle_diff import Difference, difference, named_content
+from dataspine.adapters.bundle_keys import signer
+from dataspine.adapters.bundle_origin import origin_of, run_tests
+from dataspine.adapters.bundle_verify import verified
+from dataspine.adapters.given_bundle import read_archive
+from dataspine.adapters.policy import content_of, dev_key
+from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
+from dataspine.bundles.folder import write_folder
+from dataspine.cli import bundle_keys
 from dataspine.cli.context import Json, WorkspaceOption, options
 from dataspine.core.errors import InputError
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(bundle_keys.app, name="keys", help="List the keys that count here, or make one.")
 
-MAX_BYTES = 64 * 1_048_576
+MAX_REPORT = 32 * 1_048_576
+
+File = Annotated[Path, typer.Argument(help="A bundle.")]
+Channel = Annotated[str, typer.Option("--channel", "-c", help="candidate, canary or stable.")]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        envvar="SPINE_KEY",
+        metavar="REFERENCE",
+        help="file:PATH, env:NAME, or the id of a key in your own configuration.",
+    ),
+]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option("--trust", metavar="KEY", help="A public key that counts instead; repeatable."),
+]
+Reports = Annotated[
+    list[Path] | None,
+    typer.Option("--tests", metavar="FILE", help="A JSON report of `opa test`; repeatable."),
+]
 
 
 @app.command(epilog="Example: spine bundle build -o policy.tar.gz")
@@ -24,58 +54,253 @@ def build(
     to: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path(
         "bundle.tar.gz"
     ),
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Leave it unsigned: equal sources, equal bytes.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Build and sign the workspace's bundle with this clone's key, sequence 0."""
+    """Build the workspace's bundle, signed with this clone's key, sequence 0."""
     chosen = options(as_json, workspace)
     with chosen.session() as session:
-        opened = session.workspace
-        content = content_of(opened, opa=session.opa_path)
-        data = sign(content, dev_key(opened), sequence=0, channel="dev")
-    to.write_bytes(data)
-    document = {"file": str(to), "revision": content.revision, "bytes": len(data)}
+        content = content_of(session.workspace, opa=session.opa_path)
+        if unsigned:
+            data = pack(content)
+        else:
+            data = sign(content, dev_key(session.workspace), sequence=0, channel="dev")
+    _write(to, data)
+    document = {
+        "file": str(to),
+        "revision": content.revision,
+        "digest": content.digest,
+        "signed": not unsigned,
+        "bytes": len(data),
+    }
+    chosen.output.document(document)
+    chosen.output.facts(document)
+
+
+@app.command("sign", epilog="Example: spine bundle sign policy.tar.gz --key file:release.pem")
+def sign_(
+    file: File,
+    key: KeyOption = None,
+    sequence: Annotated[
+        int | None, typer.Option(min=1, help="The reserved sequence; else one is reserved here.")
+    ] = None,
+    channel: Channel = "stable",
+    to: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file to write, else the same.")
+    ] = None,
+    reports: Reports = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Sign a bundle's content for a channel, where the key is; nothing is published."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        content = unpack(read_archive(str(file)))
+        check(content.files, session.opa_path)
+        origin = origin_of(session.workspace, content, author=session.actor, reports=_read(reports))
+        held = signer(session.workspace, channel, key)
+        if sequence is None:
+            sequence = bundle_publish.reserve(session, channel, content.digest)
+        data = sign(content, held, sequence=sequence, channel=channel, origin=origin)
+    _write(to or file, data)
+    document = {
+        "file": str(to or file),
+        "revision": content.revision,
+        "digest": content.digest,
+        "channel": channel,
+        "sequence": sequence,
+        "key_id": held.id,
+    }
     chosen.output.document(document)
     chosen.output.facts(document)
 
 
 @app.command("verify", epilog="Example: spine bundle verify policy.tar.gz")
 def verify_(
-    file: Annotated[Path, typer.Argument(help="A bundle.")],
+    file: File,
+    channel: Annotated[
+        str | None, typer.Option("--channel", "-c", help="The channel it must be for.")
+    ] = None,
+    trust: Trusted = None,
     workspace: WorkspaceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Check a bundle's signature and every file in it."""
+    """Check a bundle: signature, files, roots, digest, built-ins, and that none is newer."""
     chosen = options(as_json, workspace)
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError("the file is too large", where=str(file), code="input.too_large")
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            error.strerror or "unreadable", where=str(file), remedy="Check the path."
-        ) from None
-    bundle = verify(data, trust_of(chosen.workspace()))
-    document = {
-        "revision": bundle.revision,
-        "channel": bundle.channel,
-        "sequence": bundle.sequence,
-        "files": len(bundle.files),
-    }
+    with chosen.session() as session:
+        bundle = verified(session, read_archive(str(file)), channel=channel, keys=trust or ())
+    document = _facts(bundle)
     chosen.output.document(document)
     chosen.output.facts(document)
 
 
-@app.command(epilog="Example: spine bundle status")
-def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
-    """Show what each channel serves."""
+@app.command("unpack", epilog="Example: spine bundle unpack --verify policy")
+def unpack_(
+    folder: Annotated[
+        Path, typer.Option("--verify", metavar="DIR", help="Verify, then write to this folder.")
+    ],
+    file: Annotated[
+        Path | None, typer.Argument(help="A bundle; what decides here if left out.")
+    ] = None,
+    trust: Trusted = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a verified bundle as a folder for conftest and OPA, with its `.revision`."""
     chosen = options(as_json, workspace)
     with chosen.session() as session:
-        rows = [
-            (channel, active.revision, active.sequence)
-            for channel in ("dev", "stable")
-            if (active := session.bundles.active(channel)) is not None
-        ]
-    chosen.output.document([{"channel": c, "revision": r, "sequence": s} for c, r, s in rows])
-    table: list[tuple[object, ...]] = [tuple(row) for row in rows]
-    chosen.output.table(("channel", "revision", "sequence"), table)
+        if file is not None:
+            data = read_archive(str(file))
+        else:
+            active = session.active
+            data = session.bundles.bytes_of(active.channel, active.sequence)
+        bundle = verified(session, data, keys=trust or ())
+    write_folder(bundle, folder)
+    document = {"folder": str(folder), **_facts(bundle)}
+    chosen.output.document(document)
+    chosen.output.facts(document)
+
+
+@app.command(epilog="Example: spine bundle diff stable .")
+def diff(
+    before: Annotated[
+        str, typer.Argument(help="A channel, a file, a workspace's folder, or a digest.")
+    ],
+    after: Annotated[str, typer.Argument(help="Another one.")],
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two bundles: files, and in data each value."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        found = difference(named_content(session, before), named_content(session, after))
+    chosen.output.document(found.document())
+    for line in _lines(found):
+        chosen.output.say(line)
+
+
+@app.command(epilog="Example: spine bundle publish --channel stable --key file:release.pem")
+def publish(
+    file: Annotated[
+        Path | None, typer.Argument(help="A bundle; the workspace's own if left out.")
+    ] = None,
+    channel: Channel = "stable",
+    key: KeyOption = None,
+    reports: Reports = None,
+    run: Annotated[
+        bool, typer.Option("--run-tests", help="Run the workspace's rule tests, and record them.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Reserve a sequence, sign where the key is, and make the bundle what a channel serves."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        found = _read(reports)
+        if run:
+            found += run_tests(session.workspace, session.opa_path)
+        data = read_archive(str(file)) if file is not None else None
+        published = bundle_publish.publish(session, channel, data=data, key=key, reports=found)
+    chosen.output.document(published.document())
+    how = "is active" if published.changed else "was active already"
+    made = published.publication
+    chosen.output.say(Text.assemble(f"{channel}: revision ", (made.revision, "bold"), f" {how}"))
+    chosen.output.facts(_published(made))
+
+
+@app.command(epilog="Example: spine bundle rollback --channel stable --to 3 --reason 'denies all'")
+def rollback(
+    to: Annotated[str, typer.Option(help="A sequence, or the start of a digest.")],
+    reason: Annotated[str, typer.Option(help="Why; it is signed with the order.")],
+    channel: Channel = "stable",
+    key: KeyOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an earlier content again under a new sequence; no policy is asked."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        published = bundle_publish.rollback(session, channel, to=to, reason=reason, key=key)
+    chosen.output.document(published.document())
+    made = published.publication
+    chosen.output.say(Text.assemble(f"{channel}: back to ", (made.revision, "bold")))
+    chosen.output.facts(_published(made))
+
+
+@app.command(epilog="Example: spine bundle status")
+def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+    """Show what each channel serves, since when, by whom, and what it served before."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        found = bundle_publish.channels(session)
+    chosen.output.document([each.document() for each in found])
+    rows: list[tuple[object, ...]] = []
+    for each in found:
+        now, before = each.active, each.previous
+        rows.append(
+            (each.name, now.revision[:26], now.sequence, now.published_at, now.actor)
+            + ((f"{before.sequence} {before.revision[:26]}",) if before else ("",))
+            if now
+            else (each.name, "nothing yet", "", "", "", "")
+        )
+    chosen.output.table(("channel", "revision", "sequence", "published", "by", "previous"), rows)
+
+
+def _facts(bundle: Bundle) -> dict[str, object]:
+    return {
+        "revision": bundle.revision,
+        "digest": bundle.digest,
+        "channel": bundle.channel,
+        "sequence": bundle.sequence,
+        "key_id": bundle.key_id,
+        "files": len(bundle.files),
+    }
+
+
+def _published(made: Publication) -> dict[str, object]:
+    return {
+        "sequence": made.sequence,
+        "digest": made.digest,
+        "signed with": made.key_id or "unknown",
+        "published": f"{made.published_at} by {made.actor}",
+    }
+
+
+def _lines(found: Difference) -> list[str | Text]:
+    if found.before == found.after:
+        return [Text(f"the same: {found.before}")]
+    lines: list[str | Text] = [Text(f"from {found.before}\n  to {found.after}", "dim")]
+    lines += [Text(f"+ {name}", "green") for name in found.added]
+    lines += [Text(f"- {name}", "red") for name in found.removed]
+    lines += [
+        Text(f"~ {name}  +{more} -{less} lines", "yellow")
+        for name, (more, less) in found.changed.items()
+    ]
+    lines += [Text(f"~ {change.words}", "yellow") for change in found.data]
+    return lines
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(
+            error.strerror or "cannot be written", where=str(path), remedy="Name another file."
+        ) from None
+
+
+def _read(reports: list[Path] | None) -> list[bytes]:
+    found = []
+    for path in reports or ():
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_REPORT + 1)
+        except OSError as error:
+            raise InputError(error.strerror or "unreadable", where=str(path)) from None
+        if len(data) > MAX_REPORT:
+            raise InputError("the file is too large", where=str(path), code="input.too_large")
+        found.append(data)
+    return found

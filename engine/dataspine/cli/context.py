@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from dataspine.adapters.policy import is_current
 from dataspine.adapters.session import Session
+from dataspine.cli.judging import given_bundle, names_bundle
 from dataspine.cli.output import Output
 from dataspine.cli.remote import Remote
 from dataspine.core.errors import InputError, UnavailableError
@@ -94,9 +95,12 @@ class Options:
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[Session]:
-        """Open a session that will decide; a rebuilt bundle is told."""
-        with self.session() as session:
+        """Open a session that will decide; a rebuilt bundle is told, and a given one."""
+        given = given_bundle(self.opa)
+        with Session(self.workspace(), opa=self.opa, given=given) as session:
             active = session.active
+            if given is not None:
+                self.output.note(f"judged by revision {active.revision}, which was given")
             if active.rebuilt:
                 self.output.note(f"policy changed: revision {active.revision[:26]} is active")
             yield session
@@ -138,6 +142,15 @@ class Options:
             yield service if reached else None
 
     def _address(self, *, decides: bool) -> str | None:
+        if decides and names_bundle():
+            if self.demanded:
+                raise InputError(
+                    "a service judges by its own bundle, not by a given one",
+                    where="--bundle",
+                    remedy="Leave --server or --bundle out.",
+                    code="input.usage",
+                )
+            return None
         if self.local or self.server is not None:
             return self.server
         workspace = self.workspace()

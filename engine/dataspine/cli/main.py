@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from dataspine.cli import audit, bundle, cdc, completion, evidence, lineage, opa, policy, schema
 from dataspine.cli.context import exit_with, located, options, with_options_of_all
+from dataspine.cli.judging import given_bundle, with_options_of_judging
 from dataspine.cli.output import Output
 from dataspine.cli.remote import DECISION
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
@@ -77,10 +78,10 @@ def serve(
     _log_to_stderr()
     chosen = options()
     chosen.workspace().database.migrate()
-    with chosen.deciding() as session:
+    with chosen.session() as session:
 
         def ready(address: str) -> None:
-            chosen.output.document({"url": address, "revision": session.active.revision})
+            chosen.output.document({"url": address, "revision": session.revision})
             chosen.output.say(Text.assemble("serving ", (address, "bold cyan"), " (Ctrl-C ends)"))
             sys.stdout.flush()
 
@@ -119,6 +120,9 @@ def input_(
     from dataspine.adapters.question import question_of
 
     chosen = options()
+    given = given_bundle(chosen.opa, decides=False)
+    if given is not None:
+        chosen.output.note(f"to be judged by revision {given.bundle.revision}")
     with chosen.session() as session, located(file):
         question = question_of(session, point, file)
     indent = None if chosen.output.as_json else 2
@@ -240,6 +244,7 @@ def _log_to_stderr() -> None:
 def command() -> TyperGroup:
     """Return the whole command line, every command with the options of all commands."""
     root = cast("TyperGroup", get_command(app))
+    with_options_of_judging(root)
     with_options_of_all(root)
     return root
 

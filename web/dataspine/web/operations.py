@@ -38,8 +38,10 @@ def router(session: Session) -> APIRouter:
     @routes.get("/readyz")
     def readyz() -> JSONResponse:
         """Answer 200 when the database is up and a bundle was active once."""
-        checks = {"database": _database(session), "bundle": session.active.revision}
-        ready = checks["database"] == "up"
+        database = _database(session)
+        up = database == "up"
+        ready = up and session.was_active()
+        checks = {"database": database, "bundle": session.revision if up else None}
         return JSONResponse({"ready": ready, **checks}, status_code=200 if ready else 503)
 
     @routes.get("/metrics")
@@ -53,7 +55,7 @@ def router(session: Session) -> APIRouter:
         return {
             "decisions": session.journal.counts(),
             "lineage": session.outbox.counts(),
-            "revision": session.active.revision,
+            "revision": session.revision,
         }
 
     return routes

@@ -1,0 +1,117 @@
+"""Where a bundle's sources come from: git's commit, and what OPA's tests said."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dataspine.adapters.policy import content_of
+from dataspine.bundles import Content, Origin, Results
+from dataspine.core.canonical import parse_json
+from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.process import run
+from dataspine.core.workspace import Workspace
+
+__all__ = ["origin_of", "read_reports", "run_tests"]
+
+_GIT_SECONDS = 10.0
+_TEST_SECONDS = 300.0
+_MAX_REPORT = 32 * 1_048_576
+
+
+def origin_of(
+    workspace: Workspace, content: Content, *, author: str, reports: Sequence[bytes] = ()
+) -> Origin:
+    """Return who made a content, from which commit, and how its tests went.
+
+    The commit is named only when the workspace's sources build exactly this content.
+    """
+    commit, dirty = (None, None)
+    if content_of(workspace).digest == content.digest:
+        commit, dirty = _commit(workspace.root)
+    results, coverage = read_reports(reports)
+    return Origin(author=author, commit=commit, dirty=dirty, tests=results, coverage=coverage)
+
+
+def read_reports(reports: Sequence[bytes]) -> tuple[Results | None, float | None]:
+    """Return results and coverage from what ``opa test --format json`` wrote, each if there.
+
+    Without ``--coverage`` OPA writes a list of tests, with it the coverage alone.
+    """
+    results, coverage = None, None
+    for number, report in enumerate(reports):
+        where = f"report {number + 1}"
+        found = parse_json(report, where=where, max_bytes=_MAX_REPORT)
+        if isinstance(found, list) and all(isinstance(each, dict) for each in found):
+            results = _results(found)
+        elif isinstance(found, dict) and isinstance(found.get("coverage"), int | float):
+            coverage = round(float(found["coverage"]), 2)
+        else:
+            raise InputError(
+                "no report of `opa test`",
+                where=where,
+                remedy="Write one with `opa test --format json`, or with --coverage added.",
+            )
+    return results, coverage
+
+
+def run_tests(workspace: Workspace, opa: Path) -> list[bytes]:
+    """Run the tests of the workspace's own rules; return OPA's reports of results and coverage."""
+    content = content_of(workspace)
+    tests = {
+        path.relative_to(workspace.root / "policies").as_posix(): path.read_bytes()
+        for path in sorted(workspace.custom_path.rglob("*_test.rego"))
+    }
+    with tempfile.TemporaryDirectory(prefix="spine-") as name:
+        folder = Path(name)
+        for path, raw in {**content.files, **tests}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(raw)
+        command = [str(opa), "test", "--bundle", ".", "--format", "json"]
+        results = _asked(command, folder)
+        failed = _results(parse_json(results, max_bytes=_MAX_REPORT)).failed
+        # With a failing test OPA writes no coverage.
+        return [results] if failed else [results, _asked([*command, "--coverage"], folder)]
+
+
+def _asked(command: list[str], folder: Path) -> bytes:
+    try:
+        ended = run(command, cwd=folder, seconds=_TEST_SECONDS)
+    except OSError as error:
+        raise UnavailableError(
+            f"OPA did not run the tests: {error}", remedy="Run `spine doctor`."
+        ) from None
+    if ended.output.lstrip()[:1] not in (b"[", b"{"):
+        said = ended.complaint[-500:].decode("utf-8", "replace").strip()
+        raise InputError(
+            f"the tests do not run: {said or 'there are none'}",
+            remedy="See `opa test`.",
+            code="bundle.tests_fail",
+        )
+    return ended.output
+
+
+def _results(found: list[dict[str, Any]]) -> Results:
+    counted = [each for each in found if not each.get("skip")]
+    failed = sum(1 for each in counted if each.get("fail") or each.get("error"))
+    return Results(passed=len(counted) - failed, failed=failed)
+
+
+def _commit(folder: Path) -> tuple[str | None, bool | None]:
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None, None
+    changes = _git(folder, "status", "--porcelain", "--", ".")
+    return commit, None if changes is None else bool(changes)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # A repository's own configuration must not choose a program to run.
+    command = ["git", "-c", "core.fsmonitor=false", *arguments]
+    try:
+        ended = run(command, cwd=folder, seconds=_GIT_SECONDS)
+    except OSError:
+        return None
+    return ended.output.decode("utf-8", "replace").strip() if ended.code == 0 else None

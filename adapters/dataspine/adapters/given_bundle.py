@@ -1,0 +1,151 @@
+"""A bundle from outside the workspace, with the keys that may have signed it.
+
+A change under review must not choose the rules that judge it, so both come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dataspine.bundles import Bundle, Trust, TrustedKey, signed_by, verify
+from dataspine.bundles.archive import MAX_PACKED
+from dataspine.core import secret
+from dataspine.core.errors import InputError, IntegrityError, UnavailableError
+
+__all__ = ["GivenBundle", "read_archive", "verified_by"]
+
+# Signed for whichever of these: the caller chose the bundle and the keys.
+_CHANNELS = ("dev", "candidate", "canary", "stable")
+_FETCH_SECONDS = 30.0
+_BLOCK = 65_536
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBundle:
+    """One verified archive, served to a supervised OPA from memory."""
+
+    bundle: Bundle
+    trust: Trust
+
+    @classmethod
+    def load(cls, reference: str, keys: Sequence[str], *, opa: Path) -> GivenBundle:
+        """Read and verify a bundle (file or URL) by public keys (``file:``, ``env:``, or a path).
+
+        Raises ``IntegrityError`` unless one of the keys signed it and all of it holds.
+        """
+        if not keys:
+            raise InputError(
+                "a given bundle needs the key that signed it",
+                where="--trust",
+                remedy="Name the public key, from outside the change that is judged.",
+                code="input.no_trust",
+            )
+        bundle, trust = _verified(read_archive(reference), keys, opa)
+        return cls(bundle, trust)
+
+    def current(self) -> tuple[str, bytes] | None:
+        """Return the ETag and the bytes."""
+        return self.bundle.digest.removeprefix("sha256:")[:16], self.bundle.data
+
+    def wait(self, etag: str | None, seconds: float) -> tuple[str, bytes] | None:
+        """Return the bundle to who has another, None after ``seconds`` to who has this one."""
+        current = self.current()
+        if current is not None and current[0] != etag:
+            return current
+        threading.Event().wait(seconds)
+        return None
+
+    def trusted_keys(self) -> Sequence[TrustedKey]:
+        """Return the keys that may have signed it."""
+        return self.trust.keys
+
+
+def verified_by(data: bytes, keys: Sequence[str], opa: Path, *, channel: str | None) -> Bundle:
+    """Return the bundle of an archive that one of the keys signed."""
+    return _verified(data, keys, opa, channel)[0]
+
+
+def read_archive(reference: str) -> bytes:
+    """Return the bytes of a bundle: a file, or an address (https, or http on loopback)."""
+    if urlsplit(reference).scheme in {"http", "https"}:
+        return _fetch(reference)
+    try:
+        with Path(reference).open("rb") as file:
+            data = file.read(MAX_PACKED + 1)
+    except OSError as error:
+        raise InputError(
+            error.strerror or "unreadable", where=reference, remedy="Check the path."
+        ) from None
+    return _limited(data, reference)
+
+
+def _verified(
+    data: bytes, keys: Sequence[str], opa: Path, channel: str | None = None
+) -> tuple[Bundle, Trust]:
+    # The id in a signature only picks a key; whoever gives keys means whichever fits.
+    key_id = signed_by(data) or ""
+    trusts = [Trust((TrustedKey.of_pem(key_id, _pem(each), _CHANNELS),)) for each in keys]
+    for trust in trusts[:-1]:
+        with contextlib.suppress(IntegrityError):
+            return verify(data, trust, channel=channel, opa=opa), trust
+    return verify(data, trusts[-1], channel=channel, opa=opa), trusts[-1]
+
+
+def _pem(reference: str) -> str:
+    if reference.startswith(("file:", "env:")):
+        return secret.resolve(reference)
+    return secret.resolve(f"file:{reference}")
+
+
+def _fetch(url: str) -> bytes:
+    _require_safe(url)
+    end = time.monotonic() + _FETCH_SECONDS
+    data = bytearray()
+    try:
+        with urllib.request.build_opener(_SafeRedirects).open(url, timeout=10) as reply:
+            while len(data) <= MAX_PACKED and (block := reply.read(_BLOCK)):
+                data += block
+                if time.monotonic() > end:
+                    raise TimeoutError("too slow")
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"the bundle cannot be fetched: {error}",
+            where=url,
+            remedy="Check the address, or give a file.",
+            code="bundle.not_fetched",
+        ) from None
+    return _limited(bytes(data), url)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _require_safe(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _require_safe(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise InputError(
+        "a bundle is fetched over HTTPS, or from loopback",
+        where=url.partition("?")[0],
+        remedy="Use https://…, or give a file.",
+    )
+
+
+def _limited(data: bytes, where: str) -> bytes:
+    if len(data) > MAX_PACKED:
+        raise InputError("the file is too large", where=where, code="input.too_large")
+    return data
