@@ -12,7 +12,16 @@ from starlette.types import ASGIApp
 
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
-from dataspine.web import decisions, fleet, lineage, operations, routes, schemas, sidecars
+from dataspine.web import (
+    bundles,
+    decisions,
+    fleet,
+    lineage,
+    operations,
+    routes,
+    schemas,
+    sidecars,
+)
 from dataspine.web.guard import Guard
 from dataspine.web.problem import problem, unexpected
 
@@ -32,6 +41,7 @@ def create_app(session: Session, *, hosts: tuple[str, ...] = ()) -> ASGIApp:
         sidecars.router(session),
         routes.router(session),
         fleet.router(session),
+        bundles.router(session),
         lineage.router(session.lineage, session.outbox),
     ):
         app.include_router(made)
