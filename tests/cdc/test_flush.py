@@ -268,6 +268,22 @@ def test_open_sink_file_makes_the_route_wait(world: World) -> None:
     assert world.rows("eu") == {"1": ("DE", "a")}
 
 
+def test_sink_file_that_is_held_for_a_moment_is_waited_for(world: World) -> None:
+    """A running route's flush and a replay of another process meet like this."""
+    world.run(MemorySource([("1", "DE", "a")], [], threading.Event()))
+    code = (
+        "import duckdb,sys,time; c=duckdb.connect(sys.argv[1]); print('open',flush=True);"
+        "time.sleep(0.5)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(world.folder / "eu.duckdb")], stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"open\n"
+    assert world.target.sinks[0].position("r", "shop") == 100
+    other.communicate()
+
+
 KEYS = st.sampled_from(["1", "2", "3", "4"])
 COUNTRIES = st.sampled_from(["DE", "US", "FR", "BR", None])
 STEPS = st.lists(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,8 @@ _TYPES = {
 }
 _FALLIBLE = {"DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ"}
 _MAX_DIGITS = 38
+_PATIENCE = 2.0
+_PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +106,32 @@ class DuckDbSink:
     def open(self) -> Iterator[SinkSession]:
         """Open the file in a transaction; what is not committed is rolled back at the end."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            connection = duckdb.connect(str(self.path))
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise _failed(self.path, error) from None
-            raise UnavailableError(
-                "sink file open elsewhere",
-                where=str(self.path),
-                remedy="Close the program that has it open; the route tries again.",
-                code="cdc.sink_locked",
-            ) from None
-        except duckdb.Error as error:
-            raise _failed(self.path, error) from None
+        connection = self._connect()
         try:
             yield SinkSession(self, connection)
         finally:
             connection.close()
+
+    def _connect(self) -> Any:
+        # A route's flush and a replay of its rows meet here; each holds the file for a moment.
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise _failed(self.path, error) from None
+                if time.monotonic() > deadline:
+                    break
+            except duckdb.Error as error:
+                raise _failed(self.path, error) from None
+            time.sleep(_PAUSE)
+        raise UnavailableError(
+            "sink file open elsewhere",
+            where=str(self.path),
+            remedy="Close the program that has it open; the route tries again.",
+            code="cdc.sink_locked",
+        )
 
 
 class SinkSession:
