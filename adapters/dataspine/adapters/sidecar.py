@@ -67,9 +67,15 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
 
     ``application-token`` lets its application ask it; ``instance-token`` is the sidecar's own.
     """
-    if folder.exists() and any(folder.iterdir()):
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            error.strerror or "no folder", where=str(folder), remedy="Name a new folder."
+        ) from None
+    if not empty:
         raise ConflictError("the folder is not empty", where=str(folder), remedy="Name a new one.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
     files = {
         "opa.json": json.dumps(sidecar.configuration(), indent=2),

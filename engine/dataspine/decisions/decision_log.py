@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,24 +33,13 @@ _MAX_ID = 200
 _MAX_TEXT = 1_000
 _MAIN = "dataspine/main/"
 
-# One row for an event; an event whose result is an array is a batch, with one row for each item.
+# One call for all paths: SQLite parses an event once for each call. The last path says whether the
+# result is an array: then the event is a batch, with one decision for each item.
 _READ = """
-SELECT e.key, NULL, e.value ->> '$.decision_id', e.value ->> '$.timestamp', e.value ->> '$.path',
-  e.value ->> '$.result.allow',
-  (SELECT group_concat(v.value ->> '$.code', ' ') FROM json_each(e.value, '$.result.violations') v
-   WHERE v.type = 'object'),
-  e.value ->> '$.bundles.main.revision', e.value ->> '$.input.facts.name'
-FROM json_each(:chunk) e
-WHERE e.type = 'object' AND json_type(e.value, '$.result') IS NOT 'array'
-UNION ALL
-SELECT e.key, r.key, e.value ->> '$.decision_id', e.value ->> '$.timestamp', e.value ->> '$.path',
-  CASE r.type WHEN 'object' THEN r.value ->> '$.allow' END,
-  CASE r.type WHEN 'object' THEN
-    (SELECT group_concat(v.value ->> '$.code', ' ') FROM json_each(r.value, '$.violations') v
-     WHERE v.type = 'object') END,
-  e.value ->> '$.bundles.main.revision', e.value ->> ('$.input[' || r.key || '].facts.name')
-FROM json_each(:chunk) e, json_each(e.value, '$.result') r
-WHERE e.type = 'object' AND json_type(e.value, '$.result') = 'array'
+SELECT e.key, json_extract(e.value, '$.decision_id', '$.timestamp', '$.path',
+  '$.bundles.main.revision', '$.result.allow', '$.result.violations', '$.input.facts.name',
+  '$.result[#-1]')
+FROM json_each(?) e WHERE e.type = 'object'
 """
 _WRITE = """
 INSERT OR IGNORE INTO decision_log
@@ -209,36 +198,32 @@ class DecisionLog:
 
     def _rows(self, text: str, now: datetime) -> tuple[list[tuple[Any, ...]], int]:
         with self._database.read() as connection:
-            raw = connection.connection.driver_connection
-            if raw is None or raw.execute("SELECT json_valid(?)", (text,)).fetchone() != (1,):
-                raise InputError("no JSON", where="body", remedy="Send what OPA sends.")
-            kind, length = raw.execute(
-                "SELECT json_type(?1), json_array_length(?1)", (text,)
-            ).fetchone()
-            if kind != "array" or length > MAX_EVENTS:
-                raise InputError(
-                    f"decision logs are a JSON array of at most {MAX_EVENTS} events", where="body"
-                )
-            found = raw.execute(_READ, {"chunk": text}).fetchall()
-        rows, seconds = [], _Seconds(now)
-        for position, item, decision_id, stamp, path, allow, codes, revision, name in found:
-            ahead = seconds.ahead(stamp)
-            if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
-                continue
-            rows.append(
-                (
-                    decision_id if item is None else f"{decision_id}#{item}",
-                    position,
-                    item,
-                    _sortable(stamp),
-                    _word(path) or "",
-                    allow if allow in {0, 1} else None,
-                    f" {codes[:_MAX_TEXT]} " if isinstance(codes, str) else None,
-                    _word(revision),
-                    _word(name),
-                    ahead,
-                )
-            )
+            raw: Any = connection.connection.driver_connection
+            found, length = _read(raw, text)
+            rows, seconds = [], _Seconds(now)
+            for position, parts in found:
+                decision_id, stamp, path, revision, *answer, last = json.loads(parts)
+                ahead = seconds.ahead(stamp)
+                if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
+                    continue
+                items: Iterable[tuple[int | None, list[Any]]] = [(None, answer)]
+                if last is not None:
+                    items = enumerate(_answers(raw, text, position))
+                rows += [
+                    (
+                        decision_id if item is None else f"{decision_id}#{item}",
+                        position,
+                        item,
+                        _sortable(stamp),
+                        _word(path) or "",
+                        allow if isinstance(allow, bool) else None,
+                        _codes(violations),
+                        _word(revision),
+                        _word(name),
+                        ahead,
+                    )
+                    for item, (allow, violations, name) in items
+                ]
         return rows, length - len({row[1] for row in rows})
 
 
@@ -270,8 +255,47 @@ def _text(packed: bytes) -> str:
         return gunzip(packed, MAX_PLAIN).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}", where="body") from None
-    except zlib.error:
-        raise InputError("the body is no gzip", where="body", remedy="Send gzip.") from None
+
+
+def _read(raw: Any, text: str) -> tuple[list[tuple[int, str]], int]:
+    try:
+        kind, length = raw.execute(
+            "SELECT json_type(?1), json_array_length(?1)", (text,)
+        ).fetchone()
+        if kind != "array" or length > MAX_EVENTS:
+            raise InputError(
+                f"decision logs are a JSON array of at most {MAX_EVENTS} events", where="body"
+            )
+        return raw.execute(_READ, (text,)).fetchall(), length
+    except sqlite3.OperationalError as error:
+        if "malformed JSON" not in str(error):
+            raise
+        raise InputError("no JSON", where="body", remedy="Send what OPA sends.") from None
+
+
+def _answers(raw: Any, text: str, position: int) -> list[list[Any]]:
+    (event,) = raw.execute("SELECT ? -> ?", (text, f"$[{position}]")).fetchone()
+    whole = json.loads(event)
+    asked = whole.get("input")
+    names = [_name(each) for each in asked] if isinstance(asked, list) else []
+    names += [None] * (len(whole["result"]) - len(names))
+    results = [each if isinstance(each, dict) else {} for each in whole["result"]]
+    return [
+        [result.get("allow"), result.get("violations"), name]
+        for result, name in zip(results, names, strict=False)
+    ]
+
+
+def _name(asked: object) -> object:
+    facts = asked.get("facts") if isinstance(asked, dict) else None
+    return facts.get("name") if isinstance(facts, dict) else None
+
+
+def _codes(violations: object) -> str | None:
+    if not isinstance(violations, list) or not violations:
+        return None
+    codes = [str(each.get("code")) for each in violations if isinstance(each, dict)]
+    return f" {' '.join(codes)[:_MAX_TEXT]} " if codes else None
 
 
 def _write(
