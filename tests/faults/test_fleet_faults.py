@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from tests.integration.fleet import QUESTION, Control, started, token
 from tests.sidecar import short_folder, until
 
+from dataspine.adapters.session import Session
 from dataspine.bundles import SigningKey, generate_key
+from dataspine.core.clock import utc_now
+from dataspine.core.workspace import Workspace
+from dataspine.decisions.decision_log import LogSearch
+from dataspine.web.app import create_app
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
@@ -121,6 +130,30 @@ def test_a_server_killed_under_load_loses_and_doubles_no_decision(
 
             until(lambda: logged() >= set(asked), sidecar.log.read_text)
             assert logged() == set(asked)
+
+
+def test_a_clock_that_differs_is_named(control: Control, folder: Path) -> None:
+    control.publish("stable")
+    workspace = Workspace.open(control.root)
+    listener = socket.create_server(("127.0.0.1", 0))
+    control.port = listener.getsockname()[1]
+    with Session(
+        workspace, opa=control.opa, clock=lambda: utc_now() + timedelta(minutes=10)
+    ) as session:
+        app: Any = create_app(session)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        with control.sidecar(folder, "one", channel="stable") as sidecar:
+            sidecar.decide(QUESTION, token(folder / "one"))
+            until(lambda: control.instance("one").get("clock"), sidecar.log.read_text)
+        (found,) = session.decision_log.search(LogSearch(clock=True))
+        server.should_exit = True
+        thread.join()
+    assert found.instance == "one"
+    assert found.clock is not None
+    assert -700 < found.clock <= -600
+    assert control.instance("one")["clock"] == found.clock
 
 
 def test_a_rule_that_errors_at_run_time_is_denied_and_logged(

@@ -41,7 +41,7 @@ class Control:
         with (self.root / "spine.yaml").open("a") as file:
             file.write(fleet)
         self.process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self.port = 0
 
     def trust(self, *keys: SigningKey) -> None:
         """Name whose signatures count, in spine.yaml."""
@@ -73,12 +73,12 @@ class Control:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
     def served(self) -> Iterator[None]:
         """Run `spine serve`; a second time at the port that it had."""
-        argv = [sys.executable, "-m", "dataspine.cli", "serve", "--json", "--port", str(self._port)]
+        argv = [sys.executable, "-m", "dataspine.cli", "serve", "--json", "--port", str(self.port)]
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.root), "SPINE_OPA": str(self.opa)}
         process = spawn(argv, cwd=self.root, env=environment, stdout=subprocess.PIPE)
         self.process = process
@@ -86,7 +86,7 @@ class Control:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, "the service did not start"
-            self._port = int(json.loads(line)["url"].rpartition(":")[2])
+            self.port = int(json.loads(line)["url"].rpartition(":")[2])
             yield
         finally:
             stop(process, 10)
