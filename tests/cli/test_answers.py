@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.cli.conftest import Spine, serving
+from tests.facts import schema_facts
 
 from dataspine.adapters.init import init
 from dataspine.core.workspace import Workspace
@@ -100,7 +101,7 @@ def test_commit_and_repository_are_stored_beside_the_version(
 
 def test_question_is_decided_found_and_shown(place: Place, spine: Spine, tmp_path: Path) -> None:
     file = tmp_path / "question.json"
-    facts = {"name": "shop.asked", "format": "AVRO", "metadata": {}, "fields": []}
+    facts = schema_facts("shop.asked")
     question = {"point": "schema.publish", "at": "2020-01-01T00:00:00Z", "facts": facts}
     file.write_text(json.dumps(question))
     argv: tuple[str, ...]

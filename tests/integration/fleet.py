@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.facts import schema_facts
 from tests.sidecar import Sidecar, running
 
 from dataspine.adapters.init import init
@@ -24,7 +25,7 @@ CHANNELS = ("candidate", "canary", "stable")
 QUESTION: dict[str, Any] = {
     "point": "schema.publish",
     "at": "2026-11-24T09:00:00Z",
-    "facts": {"name": "shop.a", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []},
+    "facts": schema_facts("shop.a", owner="a"),
 }
 
 

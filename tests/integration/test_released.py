@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.facts import schema_facts
 from tests.released import make_released
 
 from dataspine.core.process import stop
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.integration
 QUESTION = {
     "point": "schema.publish",
     "at": "2026-01-01T00:00:00Z",
-    "facts": {"name": "x", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []},
+    "facts": schema_facts("x", owner="a"),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests import shop_route as deployed
+from tests.facts import schema_facts
 
 from dataspine.adapters import row_replicate
 from dataspine.adapters.session import Session
@@ -23,7 +24,7 @@ from dataspine.web.app import create_app
 
 pytestmark = pytest.mark.integration
 
-FACTS = {"name": "x", "format": "AVRO", "metadata": {"owner": "a"}, "fields": []}
+FACTS = schema_facts("x", owner="a")
 
 
 @pytest.fixture

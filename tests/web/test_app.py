@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests.facts import schema_facts
 
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
@@ -114,15 +115,7 @@ def test_decision_is_answered_journalled_and_counted(client: TestClient) -> None
     question = {
         "point": "schema.publish",
         "at": "2020-01-01T00:00:00Z",
-        "facts": {
-            "name": "x",
-            "format": "AVRO",
-            "metadata": {"owner": "a"},
-            "fields": [],
-            "version": {"current": None, "next": "1.0.0", "bump": "none", "claimed": None},
-            "compatibility": {"level": "BACKWARD", "compatible": True, "messages": []},
-            "previous": None,
-        },
+        "facts": schema_facts("x", owner="a"),
     }
     answer = client.post("/v1/decisions/schema.publish", json=question).json()
     shown = client.get(f"/v1/decisions/{answer['decision_id']}").json()
