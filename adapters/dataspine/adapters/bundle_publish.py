@@ -176,10 +176,8 @@ def find_publication(session: Session, channel: str, named: str) -> Publication:
     Raises ``NotFoundError``, and ``InputError`` when several contents fit.
     """
     earlier = session.bundles.history(channel)[1:]
-    if named.isascii() and named.isdigit() and len(named) < _SHORTEST:
-        fitting = [each for each in earlier if each.sequence == int(named)]
-    else:
-        fitting = [each for each in earlier if _is_named(each, named)]
+    fitting = [each for each in earlier if str(each.sequence) == named]
+    fitting = fitting or [each for each in earlier if _is_named(each, named)]
     if not fitting:
         raise NotFoundError(
             f"{named[:80]!r} is no earlier bundle of the channel",
