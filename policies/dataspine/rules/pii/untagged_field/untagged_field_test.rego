@@ -80,6 +80,41 @@ test_blank_waiver_waives_nothing[reason] if {
 
 test_undefined_input_is_no_question if untagged_field.deny == set() with input as {}
 
+test_weights_decide[note] if {
+	some note, case in {
+		"under": [["weak"], [], "string", set()],
+		"enough": [["strong"], [], "string", {"x looks personal (a word) and carries no classification"}],
+		"raised": [
+			["weak", "good"],
+			["near", "far"],
+			"string",
+			{"x looks personal (a word, as good and near suggests) and carries no classification"},
+		],
+		"lowered": [["strong", "bad"], [], "string", set()],
+		"by the record": [["strong"], ["far"], "string", set()],
+		"by the type": [["strong"], [], "int", set()],
+		"own words are no others": [["strong", "on"], [], "string", {
+			"x looks personal (a word) and carries no classification",
+		}],
+		"short name": [["stronger"], [], "string", set()],
+		"compound": [["strongest"], [], "string", {"x looks personal (a word) and carries no classification"}],
+		"not alone": [["strongest", "other"], [], "string", set()],
+	}
+	field := object.union(_named("x", case[0], case[1]), {"type": case[2]})
+	{violation.message | some violation in untagged_field.deny} == case[3] with input as fixture.schema([field])
+		with data.dataspine.lexicon as _lexicon
+}
+
+_lexicon := {
+	"threshold": 50,
+	"compound": 9,
+	"stems": "^(strong)",
+	"terms": {"weak": {"why": "a word", "weight": 30}, "strong": {"why": "a word", "weight": 50}},
+	"beside": {"good": 10, "bad": -1, "on": -50, "none": 0},
+	"around": {"near": 11, "far": -1},
+	"types": {"int": -1},
+}
+
 _named(path, tokens, context) := object.union(
 	fixture.field,
 	{"path": path, "tokens": tokens, "context": context},

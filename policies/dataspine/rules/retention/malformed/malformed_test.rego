@@ -22,6 +22,14 @@ test_other_texts_are_denied[text] if {
 	}} with input as _kept(text)
 }
 
+test_only_the_malformed_one_is_named if {
+	other := object.union(fixture.field, {"retention": "long"})
+	{violation.path | some violation in malformed.deny} == {"/facts/fields/1/retention"} with input as fixture.schema([
+		fixture.field,
+		other,
+	])
+}
+
 _kept(text) := fixture.schema([object.union(fixture.field, {"retention": text})])
 
 test_undefined_input_is_no_question if malformed.deny == set() with input as {}

@@ -19,7 +19,7 @@ import data.dataspine.lib.result
 deny contains violation if {
 	input.point == "schema.publish"
 	some before in input.facts.previous.fields
-	durations.seconds(before.retention) > 0
+	durations.is_valid(before.retention)
 	some i, field in input.facts.fields
 	field.path == before.path
 	_is_classified(field, before)

@@ -36,6 +36,15 @@ test_declassified_field_keeps_its_promise if {
 	)
 }
 
+test_other_fields_promised_nothing if {
+	field := object.union(fixture.field, {"path": "email", "classifications": ["PII"], "retention": "P9Y"})
+	prolonged.deny == set() with input as fixture.changed(
+		fixture.schema([field]),
+		"/facts/previous",
+		{"version": "1.0.0", "fields": [{"path": "id", "classifications": ["PII"], "retention": "P1Y"}]},
+	)
+}
+
 _question(before, classifications, now) := fixture.changed(
 	fixture.schema([object.union(fixture.field, {"classifications": classifications, "retention": now})]),
 	"/facts/previous",
