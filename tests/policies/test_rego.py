@@ -52,7 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ["fmt", "--fail", "--list", "policies"],
         ["check", "--strict", "--bundle", "policies"],
-        ["test", "--bundle", "policies"],
+        ["test", "--timeout", "60s", "--bundle", "policies"],
     ],
     ids=["formatted", "strict", "tested"],
 )
@@ -135,7 +135,9 @@ def test_bundle_roots_and_rego_version_are_ours() -> None:
 
 @pytest.mark.integration
 def test_tests_reach_every_line(opa: Path) -> None:
-    run = _opa(opa, "test", "--bundle", "policies", "--coverage", "--threshold", "100")
+    run = _opa(
+        opa, "test", "--timeout", "60s", "--bundle", "policies", "--coverage", "--threshold", "100"
+    )
 
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -11,7 +11,6 @@ is_running(waiver, at) if time.parse_rfc3339_ns(at) < _end(waiver)
 # METADATA
 # description: The moments at which a waiver of the question ends, in nanoseconds.
 boundaries contains _end(field.waiver) if {
-	input.point == "schema.publish"
 	some field in input.facts.fields
 }
 
