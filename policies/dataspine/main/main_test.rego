@@ -102,44 +102,6 @@ test_data_that_is_not_whole_is_refused[note] if {
 		"config type": [{"rules": []}, [], fixture.matrix],
 		"config none": [null, [], fixture.matrix],
 		"no rules": [{}, [], fixture.matrix],
-		"retention of no duration": [_with("retention", {"maximum": {"PII": "2 years"}}), [], fixture.matrix],
-		"retention key": [_with("retention", {"maximum": {}, "minimum": {}}), [], fixture.matrix],
-		"retention type": [_with("retention", {"maximum": "P1Y"}), [], fixture.matrix],
-		"subject pattern": [_with("subjects", {"pattern": "["}), [], fixture.matrix],
-		"retention list": [_with("retention", {"maximum": ["P1Y"]}), [], fixture.matrix],
-		"subjects more": [_with("subjects", {"pattern": "a", "patterns": []}), [], fixture.matrix],
-		"metadata more": [_with("metadata", {"required": [], "asked": []}), [], fixture.matrix],
-		"access more": [_with("access", {"grants": [], "deny": []}), [], fixture.matrix],
-		"subjects key": [_with("subjects", {}), [], fixture.matrix],
-		"metadata type": [_with("metadata", {"required": {}}), [], fixture.matrix],
-		"metadata blank": [_with("metadata", {"required": [" "]}), [], fixture.matrix],
-		"metadata null": [_with("metadata", null), [], fixture.matrix],
-		"grants type": [_with("access", {"grants": {}}), [], fixture.matrix],
-		"grant to nobody": [_with("access", {"grants": [{"permissions": ["*"]}]}), [], fixture.matrix],
-		"grant to two": [
-			_with("access", {"grants": [{"permissions": ["*"], "principal": "a", "role": "b"}]}),
-			[],
-			fixture.matrix,
-		],
-		"grant of nothing": [_with("access", {"grants": [{"permissions": "*", "principal": "a"}]}), [], fixture.matrix],
-		"grant on nothing": [
-			_with("access", {"grants": [{"permissions": ["*"], "principal": "a", "resources": 7}]}),
-			[],
-			fixture.matrix,
-		],
-		"role of an object": [_with("access", {"roles": {"a": {"b": "c"}}, "grants": []}), [], fixture.matrix],
-		"role of nobody": [_with("access", {"roles": {"a": [" "]}, "grants": []}), [], fixture.matrix],
-		"grant of an object": [
-			_with("access", {"grants": [{"permissions": {"a": "*"}, "principal": "a"}]}),
-			[],
-			fixture.matrix,
-		],
-		"grant of a blank": [
-			_with("access", {"grants": [{"permissions": [" "], "principal": "a"}]}),
-			[],
-			fixture.matrix,
-		],
-		"role of no list": [_with("access", {"roles": {"a": "b"}, "grants": []}), [], fixture.matrix],
 		"exceptions type": [fixture.config, {}, fixture.matrix],
 		"exception without reason": [
 			fixture.config,
@@ -158,6 +120,39 @@ test_data_that_is_not_whole_is_refused[note] if {
 		with data.dataspine.config as case[0]
 		with data.dataspine.exceptions as case[1]
 		with data.dataspine.matrix as case[2]
+	not answer.allow
+	[violation.code | some violation in answer.violations] == ["engine.invalid_data"]
+}
+
+test_sections_that_are_not_whole_are_refused[note] if {
+	some note, case in {
+		"retention of no duration": ["retention", {"maximum": {"PII": "2 years"}}],
+		"retention key": ["retention", {"maximum": {}, "minimum": {}}],
+		"retention type": ["retention", {"maximum": "P1Y"}],
+		"subject pattern": ["subjects", {"pattern": "["}],
+		"retention list": ["retention", {"maximum": ["P1Y"]}],
+		"subjects more": ["subjects", {"pattern": "a", "patterns": []}],
+		"metadata more": ["metadata", {"required": [], "asked": []}],
+		"access more": ["access", {"grants": [], "deny": []}],
+		"subjects key": ["subjects", {}],
+		"metadata type": ["metadata", {"required": {}}],
+		"metadata blank": ["metadata", {"required": [" "]}],
+		"metadata null": ["metadata", null],
+		"grants type": ["access", {"grants": {}}],
+		"grant to nobody": ["access", {"grants": [{"permissions": ["*"]}]}],
+		"grant to two": ["access", {"grants": [{"permissions": ["*"], "principal": "a", "role": "b"}]}],
+		"grant of nothing": ["access", {"grants": [{"permissions": "*", "principal": "a"}]}],
+		"grant on nothing": ["access", {"grants": [{"permissions": ["*"], "principal": "a", "resources": 7}]}],
+		"role of an object": ["access", {"roles": {"a": {"b": "c"}}, "grants": []}],
+		"role of nobody": ["access", {"roles": {"a": [" "]}, "grants": []}],
+		"grant of an object": ["access", {"grants": [{"permissions": {"a": "*"}, "principal": "a"}]}],
+		"grant of a blank": ["access", {"grants": [{"permissions": [" "], "principal": "a"}]}],
+		"role of no list": ["access", {"roles": {"a": "b"}, "grants": []}],
+	}
+	answer := main.route_deploy with input as fixture.route
+		with data.dataspine.config as {"rules": {}, case[0]: case[1]}
+		with data.dataspine.exceptions as []
+		with data.dataspine.matrix as fixture.matrix
 	not answer.allow
 	[violation.code | some violation in answer.violations] == ["engine.invalid_data"]
 }
@@ -201,7 +196,9 @@ test_rules_judge_their_own_points_alone[note] if {
 		"schema": fixture.schema([_broken_field]),
 		"route": fixture.changed(fixture.route, "/facts/tables/0/homes", ["BR"]),
 		"row": fixture.row({"country": "BR"}),
-		"promotion": fixture.changed(fixture.promotion, "/facts/candidate/sequence", 1),
+		"promotion": _unfit([]),
+		"promotion by its author": _unfit(["ada"]),
+		"replay": fixture.changed(fixture.replay, "/facts/actor/local", false),
 		"access": fixture.access,
 	}
 	elsewhere := object.union(question, {"point": "query.release"})
@@ -214,6 +211,14 @@ test_rules_judge_their_own_points_alone[note] if {
 		with data.dataspine.matrix as fixture.matrix
 	there == set()
 }
+
+_unfit(approvers) := json.patch(fixture.promotion, [
+	{"op": "add", "path": "/facts/candidate/sequence", "value": 1},
+	{"op": "add", "path": "/facts/candidate/key_id", "value": null},
+	{"op": "add", "path": "/facts/candidate/tests", "value": null},
+	{"op": "add", "path": "/facts/impact/deny_to_allow", "value": 3},
+	{"op": "add", "path": "/facts/approvers", "value": approvers},
+])
 
 _strict := {
 	"rules": {},
@@ -333,8 +338,6 @@ test_filter_of_no_question_is_never_true[note] if {
 		with data.dataspine.exceptions as []
 		with data.dataspine.matrix as fixture.matrix
 }
-
-_with(key, section) := {"rules": {}, key: section}
 
 _filter_agrees(question, rules, exceptions) if {
 	decided := main.row_replicate.allow with input as question

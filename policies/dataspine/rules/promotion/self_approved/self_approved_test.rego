@@ -5,6 +5,8 @@ import data.dataspine.rules.promotion.self_approved
 
 test_nothing_to_approve_passes if self_approved.deny == set() with input as _flipped(0, ["ada"])
 
+test_no_approver_is_the_business_of_another_rule if self_approved.deny == set() with input as _flipped(3, [])
+
 test_another_approver_passes if self_approved.deny == set() with input as _flipped(3, ["ada", "grace"])
 
 test_own_approval_is_denied[note] if {
