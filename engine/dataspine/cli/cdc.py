@@ -18,6 +18,7 @@ from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
 
 __all__ = ["app"]
@@ -37,9 +38,14 @@ RouteFile = Annotated[
 
 
 @app.command(epilog="Example: spine cdc plan streaming/cdc/data-spine.yaml")
-def plan(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def plan(
+    route: RouteFile = None,
+    form: FormatOption = Format.TEXT,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
     """Say whether a route may be deployed; change nothing."""
-    _decided(options(as_json, workspace), route, apply=False)
+    _decided(options(as_json, workspace), route, apply=False, form=form)
 
 
 @app.command(epilog="Example: spine cdc apply streaming/cdc/data-spine.yaml")
@@ -186,7 +192,10 @@ def discard(
     chosen.output.say(f"dead letter {letter} is discarded")
 
 
-def _decided(chosen: Options, route: Path | None, *, apply: bool) -> None:
+def _decided(
+    chosen: Options, route: Path | None, *, apply: bool, form: Format = Format.TEXT
+) -> None:
+    prepare(form, chosen.output)
     path = _path(chosen, route)
     with chosen.deciding() as session:
         decide = route_deploy.apply if apply else route_deploy.plan
@@ -194,6 +203,7 @@ def _decided(chosen: Options, route: Path | None, *, apply: bool) -> None:
     chosen.output.document(made.document())
     chosen.output.decision(made.decision, subject=made.route.name, file=str(route or path))
     _print_asking(chosen, made.asks_per_class)
+    print_decision(form, made.decision, subject=made.route.name, file=str(route or path))
     if not made.decision.allow:
         raise typer.Exit(3 if made.decision.policy is None else DENIED)
 

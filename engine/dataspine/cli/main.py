@@ -21,6 +21,7 @@ from dataspine.cli.context import exit_with, located, options, with_options_of_a
 from dataspine.cli.judging import given_bundle, with_options_of_judging
 from dataspine.cli.output import Output
 from dataspine.cli.remote import DECISION
+from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 
 __all__ = ["app", "command", "main"]
@@ -133,6 +134,7 @@ def input_(
 def decide(
     point: Point,
     input_file: Annotated[str, typer.Option("--input", help="A DecisionInput, - for stdin.")],
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Ask for a decision on a whole DecisionInput; `at` becomes now."""
     from dataspine.adapters.asking import ask
@@ -141,6 +143,7 @@ def decide(
     from dataspine.decisions.decision import Decision, DecisionInput
 
     chosen = options()
+    prepare(form, chosen.output)
     where = "stdin" if input_file == "-" else input_file
     # One byte over the limit is enough to refuse it.
     text: str | bytes
@@ -160,6 +163,7 @@ def decide(
     chosen.output.document(document)
     decision = Decision.of(document)
     chosen.output.decision(decision, subject=str(asked.facts.get("name", point)))
+    print_decision(form, decision, subject=str(asked.facts.get("name", point)))
     exit_with(decision)
 
 

@@ -18,7 +18,7 @@ from dataspine.adapters.finding import Finding
 from dataspine.cli.output import Output
 from dataspine.decisions.decision import Decision
 
-__all__ = ["Format", "FormatOption", "findings_of", "prepare", "print_report"]
+__all__ = ["Format", "FormatOption", "prepare", "print_decision", "print_report"]
 
 
 class Format(StrEnum):
@@ -47,9 +47,9 @@ def prepare(form: Format, output: Output) -> None:
         output.quiet = True
 
 
-def findings_of(decision: Decision, file: str) -> tuple[Finding, ...]:
-    """Return a decision's violations as findings in the file that was judged."""
-    return tuple(
+def print_decision(form: Format, decision: Decision, *, subject: str, file: str = "") -> None:
+    """Print a decision's violations, as findings in the file that was judged."""
+    findings = [
         Finding(
             violation.code,
             violation.message,
@@ -60,7 +60,9 @@ def findings_of(decision: Decision, file: str) -> tuple[Finding, ...]:
             violation.controls,
         )
         for violation in decision.violations
-    )
+    ]
+    revision = decision.policy.revision if decision.policy else ""
+    print_report(form, findings, subject=subject, revision=revision)
 
 
 def print_report(

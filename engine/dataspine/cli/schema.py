@@ -17,6 +17,7 @@ from dataspine.adapters.tools.git import origin_of
 from dataspine.cli import completion
 from dataspine.cli.context import Options, exit_with, located, options
 from dataspine.cli.remote import VERSION, Remote
+from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
 from dataspine.registry import next_version
@@ -88,9 +89,11 @@ def validate(
     meta: Meta = None,
     version: Claim = None,
     reference: Reference = None,
+    form: FormatOption = Format.TEXT,
 ) -> None:
     """Say what publishing would answer, and change nothing."""
     chosen = options()
+    prepare(form, chosen.output)
     proposal = _proposal(subject, file, owner, meta, version, reference)
 
     def remote(service: Remote) -> tuple[dict[str, Any], str]:
@@ -106,6 +109,7 @@ def validate(
     decision = _print(chosen, document, file)
     chosen.output.facts({"would become": document["version"]["next"], "timing": timing})
     if decision is not None:
+        print_decision(form, decision, subject=subject, file=str(file))
         exit_with(decision)
 
 
