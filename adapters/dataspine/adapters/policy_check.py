@@ -121,13 +121,19 @@ def _schemas(library: Library) -> Iterator[Finding]:
     """
     schemas = library.document("schemas") or {}
     groups: dict[frozenset[str], set[str]] = {}
-    readers = {name for name in library.trees if not is_test(name) and _reads_input(library, name)}
+    # What conftest asks reads files of any kind; questions alone have a schema.
+    judging = {
+        name
+        for name in library.trees
+        if not is_test(name) and library.packages[name] != ("dataspine", "conftest")
+    }
+    readers = {name for name in judging if _reads_input(library, name)}
     for name in readers:
         points = frozenset(schemas.keys() & set(_strings(library.trees[name])))
         # An entry point answers for one point by the rules of all: it is checked as those are.
         is_entry = library.packages[name] == ("dataspine", "main")
         groups.setdefault(frozenset() if is_entry else points, set()).add(name)
-    silent = {name for name in library.trees if not is_test(name)} - readers
+    silent = judging - readers
     for points, names in groups.items():
         chosen = [schemas[point] for point in sorted(points or schemas)]
         rego = silent | (names if points else readers)

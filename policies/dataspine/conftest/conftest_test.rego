@@ -113,6 +113,10 @@ test_a_route_is_denied_for_what_it_says[note] if {
 	_codes(fixture.changed(_route, case[0], case[1])) == [case[2], {"engine.judged_in_part"}]
 }
 
+test_a_route_without_a_name_is_judged_all_the_same if {
+	_codes(object.remove(_route, ["name"])) == [set(), {"engine.judged_in_part"}]
+}
+
 test_configuration_counts_for_raw_files if {
 	abroad := fixture.changed(_route, "/dead-letter/region", "us-east-1")
 	warned := [_codes_of(conftest.deny), _codes_of(conftest.warn)] with input as abroad
