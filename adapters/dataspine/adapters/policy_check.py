@@ -25,6 +25,9 @@ __all__ = ["ALL", "FAST", "LINT", "TESTS", "Part", "Result", "run_parts"]
 
 WORKERS = 2
 MAX_FINDINGS = 200
+# What conftest asks reads files of any kind, and OPA asks for access and for its log about requests
+# and events of its own; questions alone have a schema.
+_OTHER_INPUTS = {("dataspine", each) for each in ("authz", "conftest", "log")}
 _COMPILED = re.compile(r"policies/(?P<file>[^\s:]+\.rego):(?P<line>\d+): (?P<message>.*)")
 
 
@@ -121,11 +124,10 @@ def _schemas(library: Library) -> Iterator[Finding]:
     """
     schemas = library.document("schemas") or {}
     groups: dict[frozenset[str], set[str]] = {}
-    # What conftest asks reads files of any kind; questions alone have a schema.
     judging = {
         name
         for name in library.trees
-        if not is_test(name) and library.packages[name] != ("dataspine", "conftest")
+        if not is_test(name) and library.packages[name][:2] not in _OTHER_INPUTS
     }
     readers = {name for name in judging if _reads_input(library, name)}
     for name in readers:
@@ -134,9 +136,11 @@ def _schemas(library: Library) -> Iterator[Finding]:
         is_entry = library.packages[name] == ("dataspine", "main")
         groups.setdefault(frozenset() if is_entry else points, set()).add(name)
     silent = judging - readers
+    shared = groups.get(frozenset(), set())
     for points, names in groups.items():
         chosen = [schemas[point] for point in sorted(points or schemas)]
-        rego = silent | (names if points else readers)
+        # Rules call the library's functions, also those beside a rule that reads the input.
+        rego = silent | shared | (names if points else readers)
         with library.written(rego) as folder:
             schema = folder / "schema.json"
             schema.write_text(json.dumps({"anyOf": chosen}), encoding="utf-8")

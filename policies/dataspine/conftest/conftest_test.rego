@@ -184,7 +184,7 @@ test_a_workload_is_named_once if {
 # The basis of EU to US is dated, and obliges to a mask that a workload cannot show.
 test_a_dated_basis_counts_only_at_a_known_time if {
 	job := _job(object.union(_declared, {"data-spine.dev/homes": "EU"}))
-	_codes(job) == [{"residency.region_denied", "residency.obligation_missing"}, set()]
+	_codes(job) == [{"residency.transfer_basis_expired", "residency.obligation_missing"}, set()]
 	codes := _codes(job) with data.at as fixture.at
 	codes == [{"residency.obligation_missing"}, set()]
 }

@@ -24,6 +24,13 @@ test_whole_question_is_logged_whole[note] if {
 	_masked(_event(question)) == set()
 }
 
+# The column of the home is a guard, whether or not the question lists it.
+test_the_home_of_a_row_is_logged if {
+	question := fixture.row({"country": "DE"})
+	facts := object.union(question.facts, {"guard_columns": []})
+	_masked(_event(object.union(question, {"facts": facts}))) == set()
+}
+
 test_a_row_with_more_than_guard_columns_is_erased[note] if {
 	some note, row in {
 		"stranger": {"country": "DE", "email": "a"},

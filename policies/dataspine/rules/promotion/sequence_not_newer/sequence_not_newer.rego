@@ -34,5 +34,5 @@ _is_newer if {
 
 # An empty channel is at 0, which is what a local build has: it enters no channel either.
 _current := 0 if {
-	input.facts.current == null
+	is_null(input.facts.current)
 } else := input.facts.current.sequence
