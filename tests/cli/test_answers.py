@@ -76,6 +76,14 @@ def test_schema_is_denied_published_known_and_listed(place: Place, spine: Spine)
     assert "1.0.0" in spine("schema", "versions", subject, *place.arguments).stdout
 
 
+def test_channels_are_shown(place: Place, spine: Spine) -> None:
+    told = spine("bundle", "status", *place.arguments, "--json")
+    shown = spine("bundle", "status", *place.arguments)
+    served = {each["channel"]: each["active"] is not None for each in told.document}
+    assert served == {"candidate": False, "canary": False, "stable": False, "dev": True}
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["channel", *served]
+
+
 def test_commit_and_repository_are_stored_beside_the_version(
     place: Place, spine: Spine, tmp_path: Path
 ) -> None:

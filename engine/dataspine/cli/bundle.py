@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -17,7 +18,7 @@ from dataspine.adapters.given_bundle import read_archive
 from dataspine.adapters.policy import content_of, dev_key
 from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
 from dataspine.bundles.folder import write_folder
-from dataspine.cli import bundle_keys
+from dataspine.cli import bundle_keys, completion
 from dataspine.cli.context import Json, WorkspaceOption, options
 from dataspine.core.errors import InputError
 
@@ -29,7 +30,17 @@ app.add_typer(bundle_keys.app, name="keys", help="List the keys that count here,
 MAX_REPORT = 32 * 1_048_576
 
 File = Annotated[Path, typer.Argument(help="A bundle.")]
-Channel = Annotated[str, typer.Option("--channel", "-c", help="candidate, canary or stable.")]
+CHANNEL = frozenset({"channel", "active", "previous"})
+
+Channel = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        "-c",
+        help="candidate, canary or stable.",
+        autocompletion=completion.channels,
+    ),
+]
 KeyOption = Annotated[
     str | None,
     typer.Option(
@@ -122,7 +133,13 @@ def sign_(
 def verify_(
     file: File,
     channel: Annotated[
-        str | None, typer.Option("--channel", "-c", help="The channel it must be for.")
+        str | None,
+        typer.Option(
+            "--channel",
+            "-c",
+            help="The channel it must be for.",
+            autocompletion=completion.channels,
+        ),
     ] = None,
     trust: Trusted = None,
     workspace: WorkspaceOption = None,
@@ -231,22 +248,25 @@ def rollback(
 
 
 @app.command(epilog="Example: spine bundle status")
-def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def status() -> None:
     """Show what each channel serves, since when, by whom, and what it served before."""
-    chosen = options(as_json, workspace)
-    with chosen.session() as session:
-        found = bundle_publish.channels(session)
-    chosen.output.document([each.document() for each in found])
-    rows: list[tuple[object, ...]] = []
-    for each in found:
-        now, before = each.active, each.previous
-        rows.append(
-            (each.name, now.revision[:26], now.sequence, now.published_at, now.actor)
-            + ((f"{before.sequence} {before.revision[:26]}",) if before else ("",))
-            if now
-            else (each.name, "nothing yet", "", "", "", "")
-        )
-    chosen.output.table(("channel", "revision", "sequence", "published", "by", "previous"), rows)
+    chosen = options()
+    found: list[dict[str, Any]] = chosen.answer(
+        lambda service: service.get("v1", "channels", has=CHANNEL),
+        lambda session: [each.document() for each in bundle_publish.channels(session)],
+    )
+    chosen.output.document(found)
+    columns = ("channel", "revision", "sequence", "published", "by", "previous")
+    chosen.output.table(columns, [_row(each) for each in found])
+
+
+def _row(channel: Mapping[str, Any]) -> tuple[object, ...]:
+    now, before = channel["active"], channel["previous"]
+    if now is None:
+        return (channel["channel"], "nothing yet", "", "", "", "")
+    was = f"{before['sequence']} {before['revision'][:26]}" if before else ""
+    since = (now["sequence"], now["published_at"], now["actor"])
+    return (channel["channel"], now["revision"][:26], *since, was)
 
 
 def _facts(bundle: Bundle) -> dict[str, object]:

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from io import StringIO
 from itertools import islice
+from typing import Any
 
 import psycopg2
-from faker import Faker
 from rich.text import Text
 
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli.output import Output
+from dataspine.core.errors import UnavailableError
 
 __all__ = ["COUNTRIES", "CUSTOMERS", "DSN", "ORDERS", "SCHEMA", "fill", "keep", "trade"]
 
@@ -116,9 +117,10 @@ def trade(dsn: str, *, transactions: int, first_id: int, customers: int) -> None
 
 
 def _people(chance: random.Random, number: int) -> Iterator[tuple[str, ...]]:
+    generator = _generator()
     pools = {}
     for country, locale, _share in COUNTRIES:
-        fake = Faker(locale)
+        fake = generator(locale)
         fake.seed_instance(SEED)
         pools[country] = (
             [fake.first_name() for _ in range(POOL)],
@@ -134,6 +136,19 @@ def _people(chance: random.Random, number: int) -> Iterator[tuple[str, ...]]:
         email = f"customer{number_}.{country.lower()}@example.com"
         segment = chance.choice(segments)
         yield str(number_), country, first, last, email, phone, street, segment
+
+
+def _generator() -> Callable[[str], Any]:
+    try:
+        from faker import Faker
+    except ImportError:
+        raise UnavailableError(
+            "the demo's people cannot be invented: Faker is not installed",
+            where="demo source",
+            remedy="Install it with `pip install 'data-spine[demo]'`.",
+            code="cdc.demo_missing",
+        ) from None
+    return Faker
 
 
 def _orders(chance: random.Random, homes: list[str], number: int) -> Iterator[tuple[str, ...]]:
