@@ -77,6 +77,8 @@ def test_schema_is_denied_published_known_and_listed(place: Place, spine: Spine)
 
 
 def test_channels_are_shown(place: Place, spine: Spine) -> None:
+    file = place.root / "schema/orders.proto"
+    spine("schema", "validate", "shop.orders", str(file), *place.arguments)  # builds a bundle
     told = spine("bundle", "status", *place.arguments, "--json")
     shown = spine("bundle", "status", *place.arguments)
     served = {each["channel"]: each["active"] is not None for each in told.document}
