@@ -13,13 +13,22 @@ from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
-from dataspine.cdc.state import RouteStore, applied
+from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import classifications_of
 
-__all__ = ["Plan", "apply", "open_source", "origins", "plan", "question", "unfiltered_rules"]
+__all__ = [
+    "Plan",
+    "apply",
+    "open_source",
+    "origins",
+    "plan",
+    "question",
+    "question_again",
+    "unfiltered_rules",
+]
 
 POINT = "route.deploy"
 UNCLASSIFIED = ("Unclassified",)
@@ -138,6 +147,23 @@ def question(session: Session, route: Route) -> DecisionInput:
             },
         },
     )
+
+
+def question_again(session: Session, stored: StoredRoute) -> DecisionInput:
+    """Ask about an applied route as of now: its columns as they are classified by now."""
+    tables = []
+    for table in stored.facts["tables"]:
+        version = session.registry.latest(table["subject"]) if table["subject"] else None
+        fields = version.fields if version else ()
+        columns = [
+            {
+                **column,
+                "classifications": list(classifications_of(fields, column["path"]) or UNCLASSIFIED),
+            }
+            for column in table["columns"]
+        ]
+        tables.append({**table, "columns": columns})
+    return DecisionInput(POINT, session.clock(), {**stored.facts, "tables": tables})
 
 
 def _column_facts(

@@ -10,13 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from dataspine.adapters.finding import Finding
+from dataspine.adapters.opened_bundle import active_of, candidate_of
 from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
+from dataspine.adapters.policy_impact import Period, impact
 from dataspine.adapters.policy_mutants import Mutant, mutants, survivors, try_mutants
 from dataspine.adapters.rule_library import Library, custom_library, product_library
 from dataspine.adapters.rules_reference import differing, rules_pages, write_pages
 from dataspine.adapters.tools.opa import Opa
 from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.cli.impact import progress, show
 from dataspine.cli.report import Format, FormatOption, prepare, print_report
+from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import NotFoundError
 from dataspine.decisions.program import find_opa
 
@@ -206,3 +210,34 @@ def _progress(chosen: Options) -> Progress:
         transient=True,
         disable=chosen.output.as_json or not chosen.output.err.is_terminal,
     )
+
+
+@app.command("impact", epilog="Example: spine policy impact --candidate .")
+def impact_(
+    candidate: Annotated[
+        str,
+        typer.Option(
+            help="A published revision or digest, a bundle file, or . for the workspace's sources."
+        ),
+    ] = ".",
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="CHANNEL", help="Compare with what this channel serves."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Recorded at or after, RFC 3339.")] = None,
+    until: Annotated[str | None, typer.Option(help="Recorded before, RFC 3339.")] = None,
+    examples: Annotated[int, typer.Option(min=0, max=1000, help="How many of each kind.")] = 5,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show which decisions a candidate bundle would change. Exits with 1 on deny to allow."""
+    chosen = options(as_json, workspace)
+    period = Period(*(parse_rfc3339(end) if end else None for end in (since, until)))
+    with chosen.session() as session:
+        pair = candidate_of(session, candidate), active_of(session, base or session.channel)
+        with progress(chosen.output) as told:
+            found = impact(session, *pair, period, examples=examples, told=told)
+    chosen.output.document(found.document())
+    show(chosen.output, found)
+    if found.counts["deny_to_allow"]:
+        raise typer.Exit(DENIED)

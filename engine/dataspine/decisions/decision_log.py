@@ -24,7 +24,7 @@ from dataspine.decisions._tables import decision_chunks, decision_log, journal
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.journal import visible
 
-__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged"]
+__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions"]
 
 MAX_PLAIN = 32 * 1_048_576
 MAX_EVENTS = 100_000
@@ -172,7 +172,7 @@ class DecisionLog:
             rows = connection.execute(
                 sa.select(*columns, decision_chunks.c.instance, decision_chunks.c.received_at)
                 .join(decision_chunks, decision_log.c.chunk == decision_chunks.c.id)
-                .where(*_conditions(wanted or LogSearch()))
+                .where(*conditions(wanted or LogSearch()))
                 .order_by(decision_log.c.at.desc(), decision_log.c.decision_id.desc())
                 .limit(limit)
             ).mappings()
@@ -333,7 +333,8 @@ def _item(event: dict[str, Any], decision_id: str, item: int) -> dict[str, Any]:
     return found
 
 
-def _conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:
+def conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:
+    """Return the search as conditions on the table of decisions."""
     columns = decision_log.c
     path = None if search.point is None else _MAIN + search.point.replace(".", "_")
     equal = ((columns.path, path), (columns.revision, search.revision), (columns.name, search.name))

@@ -18,7 +18,7 @@ from dataspine.core.errors import InputError, UnavailableError
 from dataspine.decisions.decision import POINTS, Decider, Decision, DecisionInput, Policy
 from dataspine.decisions.opa_client import Dialect, OpaError
 
-__all__ = ["Engine", "Filter", "FilterError", "Opa", "decide_now"]
+__all__ = ["Engine", "Filter", "FilterError", "Opa", "decide_now", "judged"]
 
 _MAIN = "dataspine/main"
 _ROW_FILTER = f"{_MAIN}/row_replicate_filter"
@@ -99,7 +99,16 @@ class Engine(Decider):
             return Decision.refused(question, "engine.invalid_input", error.problem, "", at)
         except UnavailableError as error:
             return Decision.refused(question, _code(error), error.problem, error.remedy, at)
-        return self._judge(question, reply, at)
+        decision = judged(question, reply, at)
+        if decision.policy is not None and self._is_older(decision.policy):
+            return Decision.refused(
+                question,
+                "engine.older_policy",
+                f"OPA answered with sequence {decision.policy.sequence}, after a newer one",
+                "Publish again: a rollback is a new, higher sequence.",
+                at,
+            )
+        return decision
 
     def decide_many(self, questions: Sequence[DecisionInput]) -> list[Decision]:
         """Return one decision per question, in order; each has its own entry in OPA's log."""
@@ -140,37 +149,6 @@ class Engine(Decider):
                 return Policy.of({"revision": manifest.get("revision"), "sequence": sequence})
         return None
 
-    def _judge(self, question: DecisionInput, reply: Mapping[str, Any], at: datetime) -> Decision:
-        result = reply.get("result")
-        if "warning" in reply or not isinstance(result, Mapping):
-            return _undefined(question, "OPA gave no answer for this point", at)
-        if result.get("policy") is None:
-            return _undefined(question, "the answer does not name the bundle that gave it", at)
-        given = reply.get("decision_id")
-        try:
-            decision = Decision.of(
-                {
-                    **result,
-                    # Without decision logs OPA gives no id; reconciliation then finds it unlogged.
-                    "decision_id": given if given else str(uuid.uuid4()),
-                    "point": question.point,
-                    "input_digest": question.digest,
-                    "evaluated_at": rfc3339(at),
-                    "at_replaced": False,
-                }
-            )
-        except InputError as error:
-            return _undefined(question, f"the answer is malformed: {error}", at)
-        if decision.policy is not None and self._is_older(decision.policy):
-            return Decision.refused(
-                question,
-                "engine.older_policy",
-                f"OPA answered with sequence {decision.policy.sequence}, after a newer one",
-                "Publish again: a rollback is a new, higher sequence.",
-                at,
-            )
-        return decision
-
     def _is_older(self, policy: Policy) -> bool:
         with self._lock:
             newest, self._newest = self._newest, max(self._newest, policy.sequence)
@@ -187,6 +165,30 @@ class Engine(Decider):
             raise _not_compilable(error.problem) from error
         if "result" not in reply:
             raise _not_compilable("the bundle has no filter for row rules, or one that never holds")
+
+
+def judged(question: DecisionInput, reply: Mapping[str, Any], at: datetime) -> Decision:
+    """Return what a reply of OPA, or an event of its log, decided; what is not whole denies."""
+    result = reply.get("result")
+    if "warning" in reply or not isinstance(result, Mapping):
+        return _undefined(question, "OPA gave no answer for this point", at)
+    if result.get("policy") is None:
+        return _undefined(question, "the answer does not name the bundle that gave it", at)
+    given = reply.get("decision_id")
+    try:
+        return Decision.of(
+            {
+                **result,
+                # Without decision logs OPA gives no id; reconciliation then finds it unlogged.
+                "decision_id": given if given else str(uuid.uuid4()),
+                "point": question.point,
+                "input_digest": question.digest,
+                "evaluated_at": rfc3339(at),
+                "at_replaced": False,
+            }
+        )
+    except InputError as error:
+        return _undefined(question, f"the answer is malformed: {error}", at)
 
 
 def decide_now(decider: Decider, question: DecisionInput, clock: Clock = utc_now) -> Decision:

@@ -125,6 +125,14 @@ class OpaClient:
         body = {**(metadata or {}), "input": question}
         return self._call("POST", f"/v1/data/{quote(path)}", body)
 
+    def evaluate(self, query: str, question: object) -> list[dict[str, Any]]:
+        """Evaluate an ad-hoc query of our own and return its bindings, one object per solution."""
+        reply = self._call("POST", "/v1/query", {"query": query, "input": question})
+        found = reply.get("result", [])
+        if not isinstance(found, list):
+            raise self._unavailable("OPA's reply has no list of solutions")
+        return found
+
     def data(self, path: str) -> dict[str, Any]:
         """Return OPA's whole reply for ``data.<path>`` without an input."""
         return self._call("GET", f"/v1/data/{quote(path)}")

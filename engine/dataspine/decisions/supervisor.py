@@ -37,10 +37,11 @@ class OpaChild:
     """A context manager around one supervised OPA with its control listener.
 
     ``source`` gives the signed bundle and the keys that may have signed it; an unsigned or foreign
-    bundle is refused by OPA itself. ``on_logs`` gets the events of decisions, ``on_status`` OPA's
-    status reports. ``folder`` is where the private folder is made (the system's temporary folder
-    by default, and whenever a socket path there would be too long). ``client`` asks the child; it
-    raises ``UnavailableError`` while the child is away.
+    bundle is refused by OPA itself. ``on_logs`` gets the events of decisions; with None OPA logs
+    nothing and gives no decision ids. ``on_status`` gets OPA's status reports. ``folder`` is where
+    the private folder is made (the system's temporary folder by default, and whenever a socket path
+    there would be too long). ``client`` asks the child; it raises ``UnavailableError`` while the
+    child is away.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that the caller owns
@@ -48,7 +49,7 @@ class OpaChild:
         opa: Path,
         source: BundleSource,
         folder: Path | None = None,
-        on_logs: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+        on_logs: Callable[[list[dict[str, Any]]], None] | None = lambda _: None,
         on_status: Callable[[dict[str, Any]], None] = lambda _: None,
         labels: Mapping[str, str] | None = None,
         deadline: float = 5.0,
@@ -168,7 +169,7 @@ class OpaChild:
     def _logs(self, events: list[dict[str, Any]]) -> None:
         # Our own look at data.system (which bundle is active) is no decision.
         asked = [each for each in events if not str(each.get("path", "")).startswith("system/")]
-        if asked:
+        if asked and self._on_logs is not None:
             self._on_logs(asked)
 
     def _status(self, report: dict[str, Any]) -> None:
@@ -232,8 +233,8 @@ class OpaChild:
         return path.open("ab" if fits else "wb")
 
     def _configuration(self) -> dict[str, Any]:
-        reporting = {"trigger": "immediate", "min_delay_seconds": 1, "max_delay_seconds": 2}
         return {
+            **(self._decision_logs() if self._on_logs is not None else {}),
             "labels": self._labels,
             "services": {
                 "control": {
@@ -257,15 +258,20 @@ class OpaChild:
                     },
                 }
             },
+            "default_authorization_decision": "/dataspine/authz/allow",
+            "status": {"service": "control"},
+        }
+
+    def _decision_logs(self) -> dict[str, Any]:
+        reporting = {"trigger": "immediate", "min_delay_seconds": 1, "max_delay_seconds": 2}
+        return {
             "decision_logs": {
                 "service": "control",
                 "reporting": {**reporting, "upload_size_limit_bytes": _LOG_BYTES},
                 # Inside our signed root: whoever may write system.log can silence the log.
                 "mask_decision": "/dataspine/log/mask",
                 "drop_decision": "/dataspine/log/drop",
-            },
-            "default_authorization_decision": "/dataspine/authz/allow",
-            "status": {"service": "control"},
+            }
         }
 
     def _last_words(self) -> str:
