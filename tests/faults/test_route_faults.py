@@ -142,5 +142,5 @@ def test_million_rows_in_one_transaction_stay_out_of_memory(
     status = Path(f"/proc/{route.pid}/status").read_text(encoding="ascii")
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(f"peak memory {peak:.0f} MB")  # noqa: T201 - a figure for who runs it with -s
-    assert peak < 600
+    assert peak < 400
     finish(workspace, route, events)

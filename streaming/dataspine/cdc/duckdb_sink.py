@@ -141,6 +141,7 @@ class SinkSession:
         self._sink = sink
         self._connection = connection
         self._ensured: dict[str, Relation] = {}
+        self._stage: pa.Table | None = None
         self._run("BEGIN")
         self._run(
             "CREATE TABLE IF NOT EXISTS _spine"
@@ -340,13 +341,16 @@ class SinkSession:
             for name, values in columns.items()
         }
         arrays["i"] = pa.array(range(count), pa.int64())
-        self._connection.register("stage", pa.table(arrays))
+        self._stage = pa.table(arrays)
         try:
             yield
         finally:
-            self._connection.unregister("stage")
+            self._stage = None
 
     def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        # DuckDB finds what a statement calls `stage` under this name. Registered, it would be a
+        # view, and a transaction keeps a dropped view, with all its rows, until it ends.
+        stage = self._stage  # noqa: F841 - see above
         try:
             # An unread result blocks the next statement, so each is read to its end.
             answer = self._connection.execute(statement, list(values))
