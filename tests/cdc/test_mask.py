@@ -2,11 +2,10 @@
 
 import hashlib
 import hmac
-from pathlib import Path
 
 import pytest
 
-from dataspine.cdc.mask import Masker, load_mask_key
+from dataspine.cdc.mask import Masker
 from dataspine.core.errors import InputError
 
 KEY = b"k" * 32
@@ -44,12 +43,3 @@ def test_unknown_method_and_short_key_are_refused() -> None:
     assert caught.value.code == "cdc.unknown_mask"
     with pytest.raises(InputError):
         Masker(b"short", "a")
-
-
-def test_key_is_made_once_and_private(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "mask.key"
-    first = load_mask_key(path)
-    assert load_mask_key(path) == first
-    assert len(first) == 64
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [p.name for p in path.parent.iterdir()] == ["mask.key"]

@@ -11,7 +11,7 @@ import pytest
 from tests import shop_route as deployed
 from typer.testing import CliRunner
 
-from dataspine.adapters import row_replicate
+from dataspine.adapters import route_deploy, row_replicate
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli import shop
@@ -111,4 +111,5 @@ def test_route_asks_for_each_class_and_says_so(workspace: Workspace, dsn: str, o
     with contextlib.closing(workspace.database):
         assert sum(deployed.outcomes(workspace).values()) == CUSTOMERS + ORDERS
     deployed.rows(dsn, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
-    deployed.rows(dsn, "DROP PUBLICATION spine_shop_to_us_shop")
+    slot = route_deploy.slot_name(workspace.state, deployed.NAME, "shop")
+    deployed.rows(dsn, f"DROP PUBLICATION {slot}")

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from dataspine.bundles import generate_key
-from dataspine.cdc.mask import load_mask_key
+from dataspine.cdc.key import load_key
 from dataspine.core.errors import ConflictError, InputError
 from dataspine.core.workspace import SETTINGS, Workspace
 
@@ -58,7 +58,7 @@ def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
         told(".spine/keys/dev.pem")
     mask = workspace.state / "keys" / "mask.key"
     if not mask.exists():
-        load_mask_key(mask)
+        load_key(mask)
         told(".spine/keys/mask.key")
     workspace.database.migrate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from psycopg2.extensions import parse_dsn
 
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
+from dataspine.cdc.key import load_key
 from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
@@ -27,12 +29,15 @@ __all__ = [
     "plan",
     "question",
     "question_again",
+    "slot_name",
     "unfiltered_rules",
 ]
 
 POINT = "route.deploy"
 UNCLASSIFIED = ("Unclassified",)
 UNFILTERED = "row-rules-without-filter"
+_TAG_LENGTH = 12
+_WORDS_LENGTH = 63 - len("spine__") - _TAG_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +191,26 @@ def _column_facts(
 def open_source(session: Session, route: Route, name: str) -> PostgresSource:
     """Open a route's source; its address comes from the reference in the route file."""
     source = next(s for s in route.sources if s.name == name)
+    slot = slot_name(session.workspace.state, route.name, name)
     return PostgresSource(
         secret.resolve(source.dsn, root=session.workspace.root),
         [t.name for t in source.tables],
-        slot=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
-        publication=f"spine_{route.name.replace('-', '_')}_{source.name.replace('-', '_')}",
+        slot=slot,
+        publication=slot,
     )
+
+
+def slot_name(state: Path, route: str, source: str) -> str:
+    """Return what slot and publication are called: 63 characters at most, PostgreSQL's limit.
+
+    A new snapshot drops what has this name. So nobody else may have it: not a route of that name in
+    another workspace or clone, nor ``a-b`` of ``c`` where this is ``a`` of ``b-c``. The end of the
+    name is keyed with what only this workspace's state has.
+    """
+    key = load_key(state / "keys" / "slot.key")
+    tag = hmac.digest(key, f"{route}\0{source}".encode(), "sha256").hex()[:_TAG_LENGTH]
+    words = f"{route}_{source}".replace("-", "_")[:_WORDS_LENGTH]
+    return f"spine_{words}_{tag}"
 
 
 def origins(session: Session, route: Route) -> dict[str, events.Origin]:

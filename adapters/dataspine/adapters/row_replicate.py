@@ -20,7 +20,8 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
-from dataspine.cdc.mask import Masker, load_mask_key
+from dataspine.cdc.key import load_key
+from dataspine.cdc.mask import Masker
 from dataspine.cdc.replay import ReplayReport, replay
 from dataspine.cdc.route import Route, Sink, Table, load_route
 from dataspine.cdc.runner import REPORT_SECONDS, STARTING_OVER, Runner, Status
@@ -300,7 +301,7 @@ def open_target(
     session: Session, route: Route, stored: StoredRoute, asker: _Asker | None = None
 ) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
-    key = load_mask_key(session.workspace.state / "keys" / "mask.key")
+    key = load_key(session.workspace.state / "keys" / "mask.key")
     sinks = [
         DuckDbSink(
             sink.name,

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.errors import InputError
 
-__all__ = ["KEY_METHODS", "METHODS", "Masker", "load_mask_key"]
+__all__ = ["KEY_METHODS", "METHODS", "Masker"]
 
 METHODS = frozenset({"hmac", "last4", "null", "redact"})
 KEY_METHODS = frozenset({"hmac"})
@@ -92,31 +89,3 @@ _COLUMNS: dict[str, Callable[[Masker, Sequence[_Value]], list[_Value]]] = {
     "null": Masker._null_column,
     "redact": Masker._redact_column,
 }
-
-
-def load_mask_key(path: Path) -> bytes:
-    """Return the workspace's mask key; make it (mode 0600) the first time."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        if not path.exists():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_hex(32).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, not a rename: of two processes that make a key, both use the first.
-            try:
-                os.link(fresh, path)
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise UnavailableError(
-            error.strerror or "unreadable",
-            where=str(path),
-            remedy="Check the key file's owner and mode.",
-            code="cdc.mask_key",
-        ) from None

@@ -1,0 +1,42 @@
+"""Random keys of one workspace, each in a file of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from dataspine.core.errors import UnavailableError
+
+__all__ = ["load_key"]
+
+
+def load_key(path: Path) -> bytes:
+    """Return a key of 64 characters; make it (mode 0600) the first time.
+
+    Raises ``UnavailableError`` when the file cannot be read or made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        if not path.exists():
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, not a rename: of two processes that make a key, both use the first.
+            try:
+                os.link(fresh, path)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise UnavailableError(
+            error.strerror or "unreadable",
+            where=str(path),
+            remedy="Check the key file's owner and mode.",
+            code="cdc.key_file",
+        ) from None
