@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -77,6 +78,9 @@ def serve(
     from dataspine.web.server import serve as run
 
     _log_to_stderr()
+    # From the start to the last log: whoever ends it ends it in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     chosen = options()
     chosen.workspace().database.migrate()
     with chosen.session() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -28,17 +29,20 @@ from dataspine.web.problem import problem, unexpected
 __all__ = ["create_app"]
 
 
-def create_app(session: Session, *, hosts: tuple[str, ...] = ()) -> ASGIApp:
+def create_app(
+    session: Session, *, hosts: tuple[str, ...] = (), ending: threading.Event | None = None
+) -> ASGIApp:
     """Build the service over an opened session; the caller starts and closes the session.
 
-    ``hosts`` are names that it may be called by, besides loopback.
+    ``hosts`` are names that it may be called by, besides loopback. Once ``ending`` is set, nobody
+    is made to wait any more.
     """
     app = FastAPI(title="Data Spine", version=version("data-spine"), docs_url=None, redoc_url=None)
     for made in (
         operations.router(session),
         schemas.router(session),
         decisions.router(session),
-        sidecars.router(session),
+        sidecars.router(session, ending or threading.Event()),
         routes.router(session),
         fleet.router(session),
         bundles.router(session),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 
@@ -18,6 +21,8 @@ from dataspine.web.app import create_app
 __all__ = ["serve"]
 
 SWITCH_SECONDS = 0.0005
+# What still runs after it is cut off: a request that waits ends by itself.
+GRACE_SECONDS = 2
 
 
 def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -51,8 +56,9 @@ def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None
             advertise(session.workspace.state, address)
             ready(address)
 
+        ending = threading.Event()
         try:
-            _run(create_app(session), listener, started)
+            _run(create_app(session, ending=ending), listener, started, ending)
         finally:
             withdraw(session.workspace.state)
             delivery.stop()
@@ -75,27 +81,48 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> None:
+class _Server(uvicorn.Server):
+    """uvicorn, with an end that returns: by itself it would raise the signal again."""
+
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], ending: threading.Event
+    ) -> None:
+        super().__init__(config)
+        self._told = started
+        self._ending = ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._told()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._ending.set()
+        super().handle_exit(sig, frame)
+
+
+def _run(
+    app: object, listener: socket.socket, started: Callable[[], None], ending: threading.Event
+) -> None:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         limit_concurrency=1000,
         lifespan="off",
     )
-    server = uvicorn.Server(config)
-    original = server.startup
-
-    async def startup(sockets: list[socket.socket] | None = None) -> None:
-        await original(sockets)
-        started()
-
-    server.startup = startup  # type: ignore[method-assign]
     # A request changes threads several times; behind a busy one each change waits this long.
     sys.setswitchinterval(SWITCH_SECONDS)
     listener.listen(1024)
-    server.run([listener])
-    # uvicorn raises the signal again after its own end; ours is to return in order.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _Server(config, started, ending).run([listener])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import time
 from typing import Any
 
@@ -27,10 +28,10 @@ LOOK_SECONDS = 0.05
 ASK_SECONDS = 0.5
 
 
-def router(session: Session) -> APIRouter:
-    """Return the routes."""
+def router(session: Session, ending: threading.Event) -> APIRouter:
+    """Return the routes; nobody waits once ``ending`` is set."""
     routes = APIRouter(tags=["sidecars"])
-    fleet, waiting = session.fleet, _Waiting(session)
+    fleet, waiting = session.fleet, _Waiting(session, ending)
 
     async def caller(request: Request) -> Caller:
         headers = request.headers
@@ -81,7 +82,8 @@ def router(session: Session) -> APIRouter:
 class _Waiting:
     """Sidecars that wait for a bundle; what a channel serves is looked up once for all of them."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, ending: threading.Event) -> None:
+        self._ending = ending
         self._fleet = session.fleet
         self._bundles = session.bundles
         self._known: dict[str, tuple[float, int]] = {}
@@ -91,11 +93,14 @@ class _Waiting:
         while True:
             seen = await self._sequence(channel)
             offer = await run_in_threadpool(self._fleet.offer, who, channel, known)
-            if offer.data is not None or time.monotonic() >= end:
+            if offer.data is not None or not self._may_wait(end):
                 return offer
             ask = min(end, time.monotonic() + ASK_SECONDS)
-            while await self._sequence(channel) == seen and time.monotonic() < ask:
+            while await self._sequence(channel) == seen and self._may_wait(ask):
                 await anyio.sleep(LOOK_SECONDS)
+
+    def _may_wait(self, end: float) -> bool:
+        return time.monotonic() < end and not self._ending.is_set()
 
     async def _sequence(self, channel: str) -> int:
         looked, sequence = self._known.get(channel, (0.0, 0))
