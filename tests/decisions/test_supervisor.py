@@ -204,6 +204,7 @@ def test_a_hanging_opa_denies_at_the_deadline(opa: Path, source: MemorySource) -
         assert child.pid is not None
         os.kill(child.pid, signal.SIGSTOP)
         try:
+            _until(_stopped(child.pid))  # the signal is only on its way yet
             assert engine.decide(OWNED).codes == ("engine.unavailable",)
         finally:
             os.kill(child.pid, signal.SIGCONT)
