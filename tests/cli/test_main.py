@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataspine.adapters.init import init
+from dataspine.cli.output import Output
 from dataspine.core.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -103,3 +104,17 @@ def test_changed_pack_is_named_with_exit_4(workspace: Workspace, opa: Path) -> N
     assert json.loads(built.stdout)["decisions"] == 1
     assert [run.returncode for run in (built, whole, changed)] == [0, 0, 4]
     assert "lineage.jsonl" in changed.stderr
+
+
+def test_facts_are_printed_as_people_write(capsys: pytest.CaptureFixture[str]) -> None:
+    period = {"from": "2020-01-01", "until": "2021-01-01"}
+    values = {"period": period, "channels": ["dev", "stable"], "none": [], "ok": True, "by": None}
+    Output().facts({**values, "[red]": 1})
+    assert capsys.readouterr().out.splitlines() == [
+        "  period    from 2020-01-01, until 2021-01-01",
+        "  channels  dev, stable",
+        "  none      none",
+        "  ok        yes",
+        "  by        none",
+        "  [red]     1",
+    ]

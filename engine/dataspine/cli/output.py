@@ -107,4 +107,15 @@ class Output:
             return
         width = max(len(name) for name in values)
         for name, value in values.items():
-            self.console.print(Text(f"  {name:{width}}  ", "dim"), Text(str(value)), sep="")
+            self.console.print(Text(f"  {name:{width}}  ", "dim"), Text(_words(value)), sep="")
+
+
+def _words(value: object) -> str:
+    """Return a value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    return "none" if value is None else str(value)
