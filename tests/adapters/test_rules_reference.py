@@ -57,12 +57,24 @@ This question breaks the rule:
 {
   "at": "2026-11-24T09:00:00Z",
   "facts": {
+    "compatibility": {
+      "compatible": true,
+      "level": "BACKWARD",
+      "messages": []
+    },
     "fields": [],
     "format": "PROTOBUF",
     "metadata": {
       "owner": " "
     },
-    "name": "shop.customers"
+    "name": "shop.customers",
+    "previous": null,
+    "version": {
+      "bump": "none",
+      "claimed": null,
+      "current": null,
+      "next": "1.0.0"
+    }
   },
   "point": "schema.publish"
 }
@@ -82,7 +94,7 @@ With this change it does not:
 -      "owner": " "
 +      "owner": "team-shop"
      },
-     "name": "shop.customers"
+     "name": "shop.customers",
 ```
 """
     )

@@ -25,10 +25,11 @@ __all__ = ["ALL", "FAST", "LINT", "TESTS", "Part", "Result", "run_parts"]
 
 WORKERS = 2
 MAX_FINDINGS = 200
-# What conftest asks reads files of any kind, and OPA asks for access and for its log about requests
-# and events of its own; questions alone have a schema.
-_OTHER_INPUTS = {("dataspine", each) for each in ("authz", "conftest", "log")}
 _COMPILED = re.compile(r"policies/(?P<file>[^\s:]+\.rego):(?P<line>\d+): (?P<message>.*)")
+
+
+# What a question of a point reaches, by the second part of the package.
+_ASKED = frozenset({("main",), ("rules",), ("lib",), ("custom",)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +125,19 @@ def _schemas(library: Library) -> Iterator[Finding]:
     """
     schemas = library.document("schemas") or {}
     groups: dict[frozenset[str], set[str]] = {}
-    judging = {
-        name
-        for name in library.trees
-        if not is_test(name) and library.packages[name][:2] not in _OTHER_INPUTS
-    }
-    readers = {name for name in judging if _reads_input(library, name)}
+    rego = sorted(name for name in library.trees if not is_test(name))
+    readers = {name for name in rego if _reads_question(library, name)}
     for name in readers:
         points = frozenset(schemas.keys() & set(_strings(library.trees[name])))
         # An entry point answers for one point by the rules of all: it is checked as those are.
         is_entry = library.packages[name] == ("dataspine", "main")
         groups.setdefault(frozenset() if is_entry else points, set()).add(name)
-    silent = judging - readers
-    shared = groups.get(frozenset(), set())
     for points, names in groups.items():
-        chosen = [schemas[point] for point in sorted(points or schemas)]
-        # Rules call the library's functions, also those beside a rule that reads the input.
-        rego = silent | shared | (names if points else readers)
+        chosen = [_with_choices(schemas[point]) for point in sorted(points or schemas)]
         with library.written(rego) as folder:
             schema = folder / "schema.json"
             schema.write_text(json.dumps({"anyOf": chosen}), encoding="utf-8")
-            found = library.opa.check(folder, sorted(rego), schema=schema)
+            found = library.opa.check(folder, rego, schema=schema)
         wanted = [each for each in found if each.file in names]
         yield from _located(
             library,
@@ -154,8 +147,22 @@ def _schemas(library: Library) -> Iterator[Finding]:
         )
 
 
-def _reads_input(library: Library, name: str) -> bool:
-    return any(
+def _with_choices(schema: Any) -> Any:
+    """Return a schema with "an object, or null" as OPA's type check reads it: as a choice."""
+    if isinstance(schema, list):
+        return [_with_choices(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {key: _with_choices(value) for key, value in schema.items()}
+    if not isinstance(whole.get("type"), list):
+        return whole
+    null = {"type": "null"}  # with the properties of the object beside it, it would be one
+    return {"anyOf": [null if t == "null" else {**whole, "type": t} for t in whole["type"]]}
+
+
+def _reads_question(library: Library, name: str) -> bool:
+    # Others are asked by OPA itself, or by conftest, which have inputs of their own.
+    return library.packages[name][1:2] in _ASKED and any(
         node.get("type") == "var" and node.get("value") == "input"
         for node in walk(library.trees[name])
     )
