@@ -130,3 +130,30 @@ def test_decision_is_answered_journalled_and_counted(client: TestClient) -> None
 def test_service_is_ready_once_a_bundle_is_active(client: TestClient) -> None:
     answer = client.get("/readyz").json()
     assert (answer["ready"], answer["database"]) == (True, "up")
+
+
+LARGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/v1/decisions?before={LARGE}"),
+        ("GET", f"/v1/bundles/dev/{LARGE}"),
+        ("PUT", f"/v1/bundles/dev/{LARGE}"),
+        ("GET", f"/api/v1/jobs?offset={LARGE}"),
+    ],
+)
+def test_a_number_that_no_column_holds_is_refused(
+    client: TestClient, method: str, path: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (422, "input.invalid")
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/schema.publish", "/schemas/shop.a/versions"])
+def test_a_large_body_of_unknown_length_is_refused(client: TestClient, path: str) -> None:
+    pieces = iter([b"x" * 1_048_576] * (MAX_BODY // 1_048_576 + 1))
+    headers = {"Content-Type": "application/json"}
+    answer = client.post(path, content=pieces, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -19,11 +19,13 @@ from dataspine.adapters import bundle_publish
 from dataspine.adapters.session import Session
 from dataspine.bundles import Publication
 from dataspine.core.errors import InputError, NotFoundError
+from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
 
 ARCHIVE = "application/gzip"
 Limit = Annotated[int, Query(ge=1, le=500)]
+Sequence = Annotated[int, Path(ge=1, le=LARGEST)]
 
 
 class Reservation(BaseModel):
@@ -60,7 +62,7 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
         return {"channel": asked.channel, "digest": asked.digest, "sequence": sequence}
 
     @routes.put("/bundles/{channel}/{sequence}")
-    async def upload(channel: str, sequence: int, request: Request) -> JSONResponse:
+    async def upload(channel: str, sequence: Sequence, request: Request) -> JSONResponse:
         """Publish a signed archive for its reserved sequence; the same one again is no change."""
         data = await request.body()
         published = await run_in_threadpool(
@@ -93,7 +95,7 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
         }
 
     @routes.get("/bundles/{channel}/{sequence}")
-    def archive(channel: str, sequence: int) -> Response:
+    def archive(channel: str, sequence: Sequence) -> Response:
         """Return the exact archive that was published."""
         if store.publication(channel, sequence) is None:
             raise NotFoundError(

@@ -17,6 +17,7 @@ from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 from dataspine.decisions.journal import Search
+from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
 
@@ -53,7 +54,7 @@ def router(session: Session) -> APIRouter:
         allow: bool | None = None,
         since: Text = None,
         until: Text = None,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> list[dict[str, Any]]:
         """List journal rows, the newest first; ``before`` continues a page by its last number.

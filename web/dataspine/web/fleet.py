@@ -15,8 +15,11 @@ from dataspine.adapters.session import Session
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision_log import LogSearch
+from dataspine.web.guard import LARGEST
 
 __all__ = ["FleetMetrics", "router"]
+
+Sequence = Annotated[int, Body(ge=1, le=LARGEST)]
 
 
 def router(session: Session) -> APIRouter:
@@ -30,7 +33,9 @@ def router(session: Session) -> APIRouter:
 
     @routes.post("/v1/channels/{channel}/release", status_code=204)
     def release(
-        channel: str, sequence: Annotated[int, Body()], reason: Annotated[str, Body()]
+        channel: str,
+        sequence: Annotated[int, Body(ge=1, le=LARGEST)],
+        reason: Annotated[str, Body()],
     ) -> None:
         """Offer a bundle again to whom it was held from."""
         session.fleet.release(channel, sequence, actor=session.actor, reason=reason)

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dataspine.core.errors import InputError
 from dataspine.web.problem import problem
 
-__all__ = ["Guard", "segment"]
+__all__ = ["LARGEST", "Guard", "segment"]
 
 SLASH = "\x1f"
 MAX_BODY = 8 * 1_048_576
+# Of the numbers that a column of the database holds.
+LARGEST = 2**63 - 1
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -48,10 +50,9 @@ class Guard:
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("ascii", "replace")
         segments = [unquote(part).replace("/", SLASH) for part in path.split("/")]
-        limited = _Limited(receive, self._max_body)
-        try:
-            await self._app({**scope, "path": "/".join(segments)}, limited.receive, send)
-        except _TooLargeError:
+        limited = _Limited(receive, send, self._max_body)
+        await self._app({**scope, "path": "/".join(segments)}, limited.receive, limited.send)
+        if limited.is_over:
             await problem(_too_large(self._max_body))(scope, receive, send)
 
     def _refusal(self, headers: dict[bytes, bytes]) -> tuple[InputError, int] | None:
@@ -72,22 +73,29 @@ class Guard:
         return None
 
 
-class _TooLargeError(Exception):
-    """The streamed body went over the limit."""
-
-
 class _Limited:
-    def __init__(self, receive: Receive, limit: int) -> None:
+    """A request whose body ends at the limit; what the application makes of that is not sent."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
         self._receive = receive
-        self._left = limit
+        self._send = send
+        self._limit = self._left = limit
+
+    @property
+    def is_over(self) -> bool:
+        return self._left < 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         body: Any = message.get("body", b"")
         self._left -= len(body)
-        if self._left < 0:
-            raise _TooLargeError
+        if self.is_over:
+            raise _too_large(self._limit)
         return message
+
+    async def send(self, message: Message) -> None:
+        if not self.is_over:
+            await self._send(message)
 
 
 def _too_large(limit: int) -> InputError:

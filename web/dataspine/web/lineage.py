@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.lineage import LineageStore, Outbox, validate
+from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
 
@@ -27,7 +28,7 @@ _MEDIA = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg"
 
 Depth = Annotated[int, Query(ge=1, le=50)]
 Limit = Annotated[int, Query(ge=1, le=500)]
-Offset = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Budget = Annotated[int, Query(ge=1, le=2000)]
 Node = Annotated[str, Query(alias="nodeId", min_length=1, max_length=8192)]
 Direction = Literal["both", "upstream", "downstream"]

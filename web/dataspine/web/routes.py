@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from dataspine.adapters import routes as use
 from dataspine.adapters.session import Session
+from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
 
@@ -35,7 +36,7 @@ def router(session: Session) -> APIRouter:
         table: Word = None,
         code: Word = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
-        after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+        after: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     ) -> dict[str, Any]:
         """List a route's parked rows, oldest first, without their contents."""
         search = use.LetterSearch(sink, table, code, limit, after)
