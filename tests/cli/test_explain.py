@@ -49,7 +49,7 @@ def test_custom_rule_without_words_is_explained_by_its_code(workspace: Workspace
     [
         ("pii.untaged_field", "pii.untagged_field"),
         ("engine.unavailble", "engine.unavailable"),
-        ("retention.x", "retention.hint_missing"),
+        ("retention.x", "retention.malformed"),
         ("☃", "spine policy docs"),
     ],
 )

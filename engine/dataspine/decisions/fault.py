@@ -40,6 +40,18 @@ FAULTS = {
         " is a mistake or an attack.",
         "Publish again: `spine bundle rollback` gives the old content a new sequence.",
     ),
+    "engine.stale_policy": Fault(
+        "The policy is older than it may be",
+        "OPA heard nothing of its control plane for longer than `decisions.max-policy-age`, and"
+        " `on-stale` is `deny`. It may decide by rules that were replaced.",
+        "Bring the control plane back: `spine opa status`, `spine doctor`.",
+    ),
+    "engine.bootstrap": Fault(
+        "An empty channel took its first bundle",
+        "No bundle judged it, because none was there; the signature of a trusted key let it in."
+        " The journal keeps it under this code.",
+        "Check who signed it: `spine bundle status`, `spine bundle keys`.",
+    ),
     "engine.not_compilable": Fault(
         "The row rules cannot be compiled",
         "A row rule leaves what OPA evaluates partially, so it cannot be pushed down to the gate.",
