@@ -47,9 +47,7 @@ def test_a_signal_ends_it_in_order_while_polls_wait(
 ) -> None:
     argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
     environment = {**os.environ, "SPINE_OPA": str(opa)}
-    child = spawn(
-        [*argv, "-w", str(workspace.root)], env=environment, stdout=subprocess.PIPE, stderr=None
-    )
+    child = spawn([*argv, "-w", str(workspace.root)], env=environment, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
         port = int(json.loads(child.stdout.readline())["url"].rpartition(":")[2])
