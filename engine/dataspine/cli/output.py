@@ -17,6 +17,8 @@ from dataspine.decisions.decision import Decision
 
 __all__ = ["Output"]
 
+_PIPE_WIDTH = 10_000  # nothing is cut or broken for who reads it line by line
+
 
 class Output:
     """Print results: ``as_json`` prints one document on stdout and nothing else there."""
@@ -25,6 +27,8 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.console = Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _PIPE_WIDTH
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def document(self, value: Any) -> None:
