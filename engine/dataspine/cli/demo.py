@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -165,8 +164,8 @@ class _Story:
             self._step("Corrected: masks as obliged, homes as allowed", "spine cdc apply")
             text = path.read_text(encoding="utf-8")
             owed = "".join(
-                f"\n      customers.{v.field}: {_method(v.message)}"
-                for v in _by_field(made.decision.violations)
+                f"\n      {obligation.path.rpartition('/')[2]}: {obligation.method}"
+                for obligation in made.decision.obligations
             )
             text = text.replace("homes: [EU, US]", "homes: allowed")
             path.write_text(text.replace("masks: {}", f"masks:{owed}"), encoding="utf-8")
@@ -366,13 +365,3 @@ def _first_line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 def _total(outcomes: dict[str, dict[str, int]]) -> int:
     return sum(sum(words.values()) for words in outcomes.values())
-
-
-def _by_field(violations: Any) -> list[Any]:
-    return list({v.field: v for v in violations if v.field and v.severity != "warn"}.values())
-
-
-def _method(message: str) -> str:
-    # The rule's own words say what is owed: "… owes mask hmac on its way …".
-    found = re.search(r"\bmask (\w+)", message)
-    return found.group(1) if found else "hmac"

@@ -38,12 +38,14 @@ deny contains violation if {
 }
 
 # METADATA
-# description: The masks that the allow rests on, for every home whose rows the route may send.
+# description: |
+#   The masks that the allow rests on, for every home whose rows the route may send. Where one is missing, all that
+#   is owed for the homes that a table lists, so that a denied route is told what to add.
 obligations contains obligation if {
 	input.point in {"dead_letter.replay", "route.deploy"}
 	some s, sink in input.facts.sinks
 	some table in input.facts.tables
-	some home in transfers.clear_homes(table.name, table.columns, table.homes, sink, input.at)
+	some home in _homes(table, sink)
 	some column in table.columns
 	some owed in transfers.owed(column, home, transfers.geography(sink.region))
 
@@ -54,3 +56,8 @@ obligations contains obligation if {
 		"method": owed.method,
 	}
 }
+
+_homes(table, sink) := {home | some home in table.homes} if {
+	count(deny) > 0
+	is_array(table.homes)
+} else := transfers.clear_homes(table.name, table.columns, table.homes, sink, input.at)

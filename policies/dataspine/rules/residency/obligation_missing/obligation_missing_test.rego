@@ -37,6 +37,22 @@ test_masks_that_the_allow_rests_on_are_obligations if {
 	}} with input as fixture.route with data.dataspine.matrix as fixture.matrix
 }
 
+test_denied_route_is_told_what_it_owes if {
+	unmasked := fixture.changed(fixture.route, "/facts/sinks/0/masks", {})
+	obligation_missing.obligations == {{
+		"type": "mask",
+		"path": "/facts/sinks/0/masks/customers.email",
+		"field": "email",
+		"method": "hmac",
+	}} with input as unmasked with data.dataspine.matrix as fixture.matrix
+}
+
+test_unmasked_route_of_allowed_homes_owes_nothing if {
+	route := fixture.changed(fixture.route, "/facts/tables/0/homes", "allowed")
+	unmasked := fixture.changed(route, "/facts/sinks/0/masks", {})
+	obligation_missing.obligations == set() with input as unmasked with data.dataspine.matrix as fixture.matrix
+}
+
 test_undefined_input_is_no_question if _deny({}) == set()
 
 _deny(question) := violations if {
