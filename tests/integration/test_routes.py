@@ -204,8 +204,35 @@ def test_dead_letter_is_shown_with_its_contents_only_on_request(workspace: Works
 
 def test_status_is_told_on_the_command_line(workspace: Workspace) -> None:
     command = ["cdc", "status", "--workspace", str(workspace.root)]
+    now, past = utc_now().isoformat(), (utc_now() - timedelta(seconds=70)).isoformat()
+    sampled = {"lag": LAG, "slot_lag_bytes": {"shop": 6400}, "problem": ""}
+    said(workspace, state="streaming", at=now, since=past, fresh_seconds=3600, **sampled)
     shown = CliRunner().invoke(cli, command)
     (document,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    parked = document["outcomes"]["us-lake"]["parked"]
+    lines = shown.output.splitlines()
     assert shown.exit_code == 0
-    assert "lag us-lake" in shown.output
+    assert lines[0] == f"shop-to-us  streaming since {past}"
+    assert lines[1].split() == ["lag", "us-lake", "p50", "0.25", "s,", "p95", "0.50", "s"]
+    assert lines[2].split() == ["log", "kept", "shop", "6,400", "bytes"]
+    assert lines[3].split()[:5] == ["parked", "us-lake", f"{parked:,}", "rows,", "the"]
+    assert (document["state"], document["since"]) == ("streaming", past)
     assert document["outcomes"] == {"us-lake": deployed.outcomes(workspace)}
+
+    said(workspace, state="streaming", at=past, since=past, fresh_seconds=15)
+    (document,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    assert (document["state"], document["since"]) == ("silent", past)
+
+
+def test_parked_rows_are_listed_whole_in_a_pipe(workspace: Workspace) -> None:
+    command = ["cdc", "dlq", "list", "--limit", "1", "--workspace", str(workspace.root)]
+    shown = CliRunner().invoke(cli, command)
+    (letter,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)["letters"]
+    assert shown.stdout.splitlines()[1].split() == [
+        str(letter["id"]),
+        "us-lake",
+        letter["table"],
+        letter["home"],
+        "residency.home_not_allowed",
+        letter["decision_id"],
+    ]

@@ -2,8 +2,9 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import shop_route as deployed
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from dataspine.adapters.route_deploy import slot_name
 from dataspine.cdc.cluster import DemoCluster
+from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
 from dataspine.cli.main import app as cli
 from dataspine.core.workspace import Workspace
@@ -42,12 +44,18 @@ def test_snapshot_and_end_of_one_leave_the_other_alone(tmp_path: Path, opa: Path
             running.append(deployed.start(workspace))
             deployed.wait(lambda w=workspace: deployed.total(w) == events)  # type: ignore[misc]
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == sorted(names)
+        deployed.wait(lambda: deployed.state(workspaces[0])[0] == "streaming")
+        before = _status(workspaces[0])
 
         _end(workspaces[1], running.pop())
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == names[:1]
         order = f"INSERT INTO orders VALUES ({ORDERS + 1}, 1, 'DE', 'EUR', 1, 'placed')"
         deployed.rows(dsn, order)
         deployed.wait(lambda: deployed.total(workspaces[0]) == events + 1)
+        deployed.wait(lambda: _status(workspaces[0])["at"] > before["at"])
+        # Nothing happened to it: it still is what it was, since when it was.
+        after = _status(workspaces[0])
+        assert [after[word] for word in ("state", "since")] == ["streaming", before["since"]]
 
         _end(workspaces[0], running.pop())
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == []
@@ -55,6 +63,10 @@ def test_snapshot_and_end_of_one_leave_the_other_alone(tmp_path: Path, opa: Path
         for child in running:
             child.kill()
             child.wait()
+
+
+def _status(workspace: Workspace) -> Mapping[str, Any]:
+    return RouteStore(workspace.database).get(deployed.NAME).status
 
 
 def _end(workspace: Workspace, child: subprocess.Popen[bytes]) -> None:

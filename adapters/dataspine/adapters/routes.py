@@ -59,6 +59,13 @@ class RouteView:
         return state if self.is_running or state in _AT_REST else SILENT
 
     @property
+    def since(self) -> str:
+        """Since when it is in that state (RFC 3339); a silent one since it last spoke."""
+        status = self.stored.status
+        last = str(status.get("at", self.stored.applied_at))
+        return last if self.state == SILENT else str(status.get("since", last))
+
+    @property
     def regions(self) -> dict[str, str]:
         """The region of each sink."""
         return {sink["name"]: sink["region"] for sink in self.stored.facts["sinks"]}
@@ -98,6 +105,7 @@ class RouteView:
             "applied_at": self.stored.applied_at,
             "decision_id": self.stored.decision_id,
             "state": self.state,
+            "since": self.since,
             "running": self.is_running,
             "problem": status.get("problem", ""),
             "status_age": round(self.age, 3),

@@ -109,7 +109,9 @@ class _Teller:
         self._write({**self._last, "state": "failed", "problem": str(error)})
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._last = {**document, "at": rfc3339(self._session.clock())}
+        at = rfc3339(self._session.clock())
+        same = self._last.get("state") == document["state"]
+        self._last = {**document, "at": at, "since": self._last["since"] if same else at}
         try:
             RouteStore(self._session.database).set_status(self._name, self._last)
         except UnavailableError as error:

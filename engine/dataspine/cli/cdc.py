@@ -228,13 +228,27 @@ def _print_asking(chosen: Options, codes: Sequence[str]) -> None:
 
 def _print_view(chosen: Options, view: routes.RouteView) -> None:
     found = view.document()
-    state = f"{found['state']} {found['problem']}".rstrip()
+    state = f"{found['state']} since {found['since']}"
     chosen.output.say(Text.assemble((found["name"], "bold"), f"  {state}"))
+    if found["problem"]:
+        chosen.output.say(Text(f"  {found['problem']}"))
     _print_asking(chosen, found["asks_per_class"])
+    chosen.output.facts(_measures(found))
+    _print_outcomes(chosen, found["outcomes"])
+
+
+def _measures(found: Mapping[str, Any]) -> dict[str, object]:
+    measures: dict[str, object] = {}
     for sink, lag in found["lag"].items():
         text = f"p50 {lag['p50']:.2f} s, p95 {lag['p95']:.2f} s"
-        chosen.output.facts({f"lag {sink}": text + (" (clocks differ)" if lag["skewed"] else "")})
-    _print_outcomes(chosen, found["outcomes"])
+        measures[f"lag {sink}"] = text + (" (clocks differ)" if lag["skewed"] else "")
+    for source, size in found["slot_lag_bytes"].items():
+        measures[f"log kept {source}"] = f"{size:,} bytes"
+    for sink, parked in (found["parked"] or {}).items():
+        if parked["rows"]:
+            oldest = f"the oldest for {parked['oldest_age']:,.0f} s"
+            measures[f"parked {sink}"] = f"{parked['rows']:,} rows, {oldest}"
+    return measures
 
 
 def _print_outcomes(chosen: Options, outcomes: Mapping[str, Mapping[str, int]]) -> None:
