@@ -31,6 +31,66 @@ test_the_home_of_a_row_is_logged if {
 	_masked(_event(object.union(question, {"facts": facts}))) == set()
 }
 
+_answer(codes) := {
+	"allow": count(codes) == 0,
+	"violations": [{"code": code} | some code in codes],
+	"obligations": [],
+	"policy": {"revision": "1", "sequence": 1},
+	"valid_until": null,
+}
+
+_nameless := object.union(object.remove(fixture.row({}), ["facts"]), {"facts": {"email": "a"}})
+
+_answered(question, result) := object.union(_event(question), {"result": result})
+
+test_an_answered_question_is_logged_whole[codes] if {
+	some codes in [[], ["residency.region_denied"], ["engine.malformed_rule"], ["engine.invalid_data"]]
+	_masked(_answered(fixture.row({"country": "DE"}), _answer(codes))) == set()
+}
+
+test_a_judgement_is_one_on_a_whole_question if _masked(_answered(_nameless, _answer(["a.b"]))) == set()
+
+test_a_refused_question_is_erased[codes] if {
+	some codes in [["engine.invalid_input"], ["a.b", "engine.invalid_input"], ["engine.invalid_data"]]
+	_masked(_answered(_nameless, _answer(codes))) == {"/input"}
+}
+
+test_no_other_answer_vouches_for_a_question[note] if {
+	some note, result in {
+		"empty": {},
+		"null": null,
+		"boolean": true,
+		"array": [_answer([])],
+		"less": object.remove(_answer([]), ["policy"]),
+		"more": object.union(_answer([]), {"x": 1}),
+		"object": object.union(_answer([]), {"violations": {}}),
+		"no code": object.union(_answer([]), {"violations": [{"severity": "error"}]}),
+		"odd code": object.union(_answer([]), {"violations": [{"code": 7}]}),
+		"no violation": object.union(_answer([]), {"violations": [7]}),
+	}
+	_masked(_answered(_nameless, result)) == {"/input"}
+}
+
+test_an_answer_vouches_for_its_own_point[path] if {
+	some path in ["dataspine/main/schema_publish", "dataspine/main", "dataspine/main/row_replicate_filter", 7]
+	"/input" in _masked(object.union(_answered(_nameless, _answer([])), {"path": path}))
+}
+
+test_an_answer_without_schemas_vouches_for_nothing if {
+	event := _answered(fixture.row({"country": "DE"}), _answer([]))
+	masked := log.mask with input as event with data.dataspine.schemas as {}
+	masked == {"/input"}
+}
+
+test_an_answer_does_not_vouch_for_what_stands_beside[note] if {
+	some note, question in {
+		"more": object.union(fixture.row({}), {"record": {"email": "a"}}),
+		"odd time": object.union(fixture.row({}), {"at": "now"}),
+		"no point": object.remove(fixture.row({}), ["point"]),
+	}
+	_masked(_answered(question, _answer([]))) == {"/input"}
+}
+
 test_a_row_with_more_than_guard_columns_is_erased[note] if {
 	some note, row in {
 		"stranger": {"country": "DE", "email": "a"},

@@ -16,8 +16,9 @@ import data.dataspine.lib.result
 # description: One violation per field with a retention that is no duration.
 deny contains violation if {
 	input.point == "schema.publish"
+	some text in _malformed
 	some i, field in input.facts.fields
-	field.retention in _malformed
+	field.retention == text
 
 	violation := result.violation(rego.metadata.chain(), {
 		"path": sprintf("/facts/fields/%d/retention", [i]),
