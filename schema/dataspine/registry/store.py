@@ -179,20 +179,27 @@ class Registry:
         Metadata count only when they are sent: then they must be those of the version, where an
         owner that was not sent may have been added.
         """
+        wanted = reference_key(references)
+
+        def is_same(version: Version) -> bool:
+            return (
+                (version.digest, version.type) == (parsed.digest, parsed.type)
+                and [dict(r) for r in version.references] == wanted
+                and (not metadata or _same(version.metadata, metadata))
+            )
+
+        # Mostly it is the latest one, which is known, or there is none.
+        newest = self.latest(subject)
+        if newest is None or is_same(newest):
+            return newest
         query = _select().where(
             schema_versions.c.subject == subject,
             schemas.c.digest == parsed.digest,
             schemas.c.type == parsed.type,
         )
-        wanted = reference_key(references)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(schema_versions.c.number.desc())).mappings()
-            for version in map(_version, rows):
-                if [dict(r) for r in version.references] == wanted and (
-                    not metadata or _same(version.metadata, metadata)
-                ):
-                    return version
-        return None
+            return next(filter(is_same, map(_version, rows)), None)
 
     def add(  # noqa: PLR0913 - one argument per stored fact
         self,
