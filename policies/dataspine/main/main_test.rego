@@ -191,50 +191,6 @@ test_constant_home_needs_no_row if {
 	not _row(fixture.changed(fixture.row({}), "/facts/home", {"constant": "BR"})).allow
 }
 
-test_rules_judge_their_own_points_alone[note] if {
-	some note, question in {
-		"schema": fixture.schema([_broken_field]),
-		"route": fixture.changed(fixture.route, "/facts/tables/0/homes", ["BR"]),
-		"row": fixture.row({"country": "BR"}),
-		"promotion": _unfit([]),
-		"promotion by its author": _unfit(["ada"]),
-		"replay": fixture.changed(fixture.replay, "/facts/actor/local", false),
-		"access": fixture.access,
-	}
-	elsewhere := object.union(question, {"point": "query.release"})
-	here := {violation.code | some violation in data.dataspine.rules[_][_].deny} with input as question
-		with data.dataspine.config as _strict
-		with data.dataspine.matrix as fixture.matrix
-	count(here) > 0
-	there := {violation.code | some violation in data.dataspine.rules[_][_].deny} with input as elsewhere
-		with data.dataspine.config as _strict
-		with data.dataspine.matrix as fixture.matrix
-	there == set()
-}
-
-_unfit(approvers) := json.patch(fixture.promotion, [
-	{"op": "add", "path": "/facts/candidate/sequence", "value": 1},
-	{"op": "add", "path": "/facts/candidate/key_id", "value": null},
-	{"op": "add", "path": "/facts/candidate/tests", "value": null},
-	{"op": "add", "path": "/facts/impact/deny_to_allow", "value": 3},
-	{"op": "add", "path": "/facts/approvers", "value": approvers},
-])
-
-_strict := {
-	"rules": {},
-	"retention": {"maximum": {"PII": "P1D"}},
-	"subjects": {"pattern": "bank"},
-	"metadata": {"required": ["domain"]},
-}
-
-_broken_field := object.union(fixture.field, {
-	"path": "email",
-	"tokens": ["email"],
-	"classifications": ["Public", "Odd"],
-	"retention": "long",
-	"waiver": {"reason": "", "until": "2020-01-01"},
-})
-
 test_waivers_date_the_answer if {
 	field := object.union(fixture.field, {"waiver": {"reason": "x", "until": "2026-12-01"}})
 	_schema(fixture.schema([field]), fixture.config, []).valid_until == "2026-12-01T00:00:00Z"
