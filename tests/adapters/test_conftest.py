@@ -136,7 +136,9 @@ def test_a_known_time_makes_a_dated_basis_count(
     finally:
         (policy / "data.json").unlink()
 
-    assert timeless == [({"residency.region_denied", "residency.obligation_missing"}, set())]
+    assert timeless == [
+        ({"residency.transfer_basis_expired", "residency.obligation_missing"}, set())
+    ]
     assert timed == [({"residency.obligation_missing"}, set())]
 
 
