@@ -6,6 +6,8 @@ is missing, or the change changes no answer, which ``survivors.yaml`` says with 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +87,7 @@ def try_mutants(
     chosen: Sequence[Mutant],
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[Outcome, ...]:
-    """Run the tests over each mutant: those beside a rule, and all for what many rules share.
+    """Run the tests over each mutant: those beside it, then all others that reach it.
 
     Raises ``InputError`` when the tests fail without any mutant.
     """
@@ -139,55 +141,59 @@ def survivors(library: Library, outcomes: Sequence[Outcome]) -> Iterator[Finding
 def _try_file(
     library: Library, name: str, some: Sequence[Mutant], told: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    needed, only = _tests_of(library, name)
-    source = library.files[name]
     outcomes = []
-    with library.written(needed) as folder:
-        # A suite that fails anyway would kill everything.
-        unchanged = library.opa.test(folder, only=only)
-        if not unchanged.passed:
-            raise InputError(
-                "its tests fail, or there are none, before anything is changed",
-                where=library.shown(name),
-                remedy="Run `spine policy test` first.",
-                code="policy.tests_fail",
-            )
-        suite = _Suite(unchanged)
+    with contextlib.ExitStack() as folders:
+        suites = [
+            _Suite(library, name, tests, folders.enter_context(library.written(needed)))
+            for tests, needed in _judges(library, name)
+        ]
         for mutant in some:
-            (folder / name).write_bytes(mutant.applied(source))
-            outcome = Outcome(mutant, suite.fate(library, folder))
-            outcomes.append(outcome)
-            told(outcome)
+            changed = mutant.applied(library.files[name])
+            fates = (suite.fate(changed) for suite in suites)
+            fate = next((each for each in fates if each != _SURVIVED), _SURVIVED)
+            outcomes.append(Outcome(mutant, fate))
+            told(outcomes[-1])
     return outcomes
 
 
-def _tests_of(library: Library, name: str) -> tuple[frozenset[str], str]:
+def _judges(library: Library, name: str) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
+    """Yield the tests that reach a file, with all that they need: those beside it come first."""
     beside = f"{name.removesuffix('.rego')}_test.rego"
-    if name in library.rules.values() and beside in library.files:
-        package = ".".join(library.packages[beside])
-        return library.needed([name, beside]), f"^{re.escape(f'data.{package}.')}"
-    return frozenset(library.files), ""
+    if beside in library.files:
+        yield (beside,), library.needed([name, beside])
+    others = tuple(
+        each
+        for each in sorted(library.files)
+        if is_test(each) and each != beside and name in library.needed([each])
+    )
+    if others or beside not in library.files:
+        yield others, library.needed([name, *others])
 
 
 class _Suite:
-    """The tests of a file, those first that noticed changes before, the slow ones last."""
+    """Some tests that reach a file, those first that noticed changes before, the slow ones last.
 
-    def __init__(self, tested: Tested) -> None:
-        seconds = [case.seconds for case in tested.cases]
-        limit = SLOW * median(seconds)
-        self._quick = [case.path for case in tested.cases if case.seconds <= limit]
-        self._slow = [case.path for case in tested.cases if case.seconds > limit]
+    Each raises ``InputError`` when the tests fail, or are none, without a change.
+    """
+
+    def __init__(self, library: Library, name: str, tests: Sequence[str], folder: Path) -> None:
+        self._library = library
+        self._name = name
+        self._tests = tests
+        self._folder = folder
         self._keen: list[str] = []
 
-    def fate(self, library: Library, folder: Path) -> str:
-        """Return what becomes of the file as it now is in the folder."""
+    def fate(self, changed: bytes) -> str:
+        """Return what becomes of the file when it is changed to this."""
+        quick, slow = self._cases
+        (self._folder / self._name).write_bytes(changed)
         keen = self._keen[-KEEN:]
-        for paths in (keen, [each for each in self._quick if each not in keen], self._slow):
+        for paths in (keen, [each for each in quick if each not in keen], slow):
             if not paths:
                 continue
             only = f"^({'|'.join(map(re.escape, paths))})$"
             try:
-                tested = library.opa.test(folder, only=only)
+                tested = self._library.opa.test(self._folder, only=only)
             except UnavailableError:
                 return _KILLED  # a change that never ends does not go unnoticed
             if tested.faults:
@@ -197,6 +203,26 @@ class _Suite:
                 self._keen += [each for each in noticed[:2] if each not in self._keen]
                 return _KILLED
         return _SURVIVED
+
+    @functools.cached_property
+    def _cases(self) -> tuple[list[str], list[str]]:
+        packages = {".".join(self._library.packages[each]) for each in self._tests}
+        only = f"^({'|'.join(re.escape(f'data.{each}.') for each in sorted(packages))})"
+        # A suite that fails anyway would kill everything; of no test, the expression matches all.
+        tested = self._library.opa.test(self._folder, only=only) if packages else Tested()
+        if not tested.passed:
+            raise InputError(
+                "its tests fail, or there are none, before anything is changed",
+                where=self._library.shown(self._name),
+                remedy="Run `spine policy test` first.",
+                code="policy.tests_fail",
+            )
+        seconds = [case.seconds for case in tested.cases]
+        limit = SLOW * median(seconds)
+        return (
+            [case.path for case in tested.cases if case.seconds <= limit],
+            [case.path for case in tested.cases if case.seconds > limit],
+        )
 
 
 def _numbered(found: Iterator[Mutant]) -> Iterator[Mutant]:

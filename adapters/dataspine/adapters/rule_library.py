@@ -97,7 +97,7 @@ class Library:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting.extend(self._read_by(name))
+                waiting.extend(self._read_by[name])
         return frozenset(found | {name for name in self.files if not name.endswith(".rego")})
 
     @functools.cached_property
@@ -108,10 +108,15 @@ class Library:
             for name, tree in self.trees.items()
         }
 
-    def _read_by(self, name: str) -> Iterator[str]:
+    @functools.cached_property
+    def _read_by(self) -> dict[str, frozenset[str]]:
+        """The Rego that each file reads, directly."""
+        return {name: frozenset(self._reads(tree)) for name, tree in self.trees.items()}
+
+    def _reads(self, tree: Tree) -> Iterator[str]:
         references = {
             path
-            for node in walk(self.trees[name])
+            for node in walk(tree)
             if node.get("type") == "ref" and (path := _data_path(node["value"]))
         }
         for other, package in self.packages.items():
