@@ -1,4 +1,4 @@
-"""A publisher is killed again and again; a channel always serves a whole, verified bundle."""
+"""Who publishes or promotes is killed again and again; a channel always serves a whole bundle."""
 
 import random
 import signal
@@ -12,10 +12,13 @@ from tests.released import Released, make_released
 
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
+from dataspine.decisions.journal import Search
+from dataspine.lineage.outbox import LOCAL, pending
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 KILLS = 25
+PROMOTE_KILLS = 8
 # Publishes one changed content after the other until it is killed.
 PUBLISHES = """
 import sys
@@ -40,15 +43,50 @@ with Session(workspace, actor="ada") as session:
         print(number, flush=True)
 """
 
+# Promotes one changed content after the other, and says when each was decided.
+PROMOTES = """
+import sys
+from pathlib import Path
+from dataspine.adapters import bundle_promote, bundle_publish
+from dataspine.adapters.policy import content_of
+from dataspine.adapters.session import Session
+from dataspine.bundles import Content, Origin, Results, content_digest
+from dataspine.core.workspace import Workspace
+
+key, start = sys.argv[1], int(sys.argv[2])
+workspace = Workspace.open(Path())
+base = content_of(workspace)
+origin = Origin(author="ada", tests=Results(passed=1, failed=0))
+with Session(workspace, actor="ada") as session:
+    decided = session.decide
+
+    def decide(question):
+        decision = decided(question)
+        assert decision.allow, decision.codes
+        print(start, flush=True)
+        return decision
+
+    session.decide = decide
+    for number in range(start, start + 100_000):
+        text = b'{"rules":{"x%d":"warn"}}' % number
+        files = {**base.files, "dataspine/config/data.json": text}
+        digest = content_digest(files)
+        content = Content(files, digest, "1.0.0+" + digest.replace(":", "."))
+        bundle_publish.release(session, content, "canary", key=key, origin=origin)
+        candidate = bundle_promote.published_candidate(session, digest)
+        bundle_promote.promote(session, candidate, "stable", key=key)
+"""
+
 
 @pytest.fixture
 def shop(tmp_path: Path, opa: Path) -> Released:
     return make_released(tmp_path, opa)
 
 
-def _kill_while_it_publishes(shop: Released, chance: random.Random, start: int) -> None:
+def _kill(shop: Released, script: str, chance: random.Random, start: int) -> None:
+    """Run a script, and kill it soon after one of the first lines that it writes."""
     with subprocess.Popen(
-        [sys.executable, "-c", PUBLISHES, shop.key, str(start)],
+        [sys.executable, "-c", script, shop.key, str(start)],
         cwd=shop.root,
         env=shop.environment(),
         stdout=subprocess.PIPE,
@@ -64,7 +102,7 @@ def test_kills_during_publish_leave_no_half_channel(shop: Released) -> None:
     chance = random.Random(5)
     seen = 0
     for kill in range(KILLS):
-        _kill_while_it_publishes(shop, chance, kill * 100_000)
+        _kill(shop, PUBLISHES, chance, kill * 100_000)
         with Session(shop.workspace, opa=shop.opa) as session:
             history = session.bundles.history("stable")
             sequences = [each.sequence for each in history]
@@ -84,3 +122,28 @@ def test_kills_during_publish_leave_no_half_channel(shop: Released) -> None:
     assert not list((shop.root / ".spine/bundles").glob("*.part"))
     answer = shop.document("bundle", "status")[2]
     assert answer["active"]["revision"] == last["revision"]
+
+
+def test_kills_during_promote_leave_no_half_step(shop: Released) -> None:
+    chance = random.Random(6)
+    shop.document("bundle", "publish")
+    steps = Search(point="bundle.promote", name="stable")
+    seen = 0
+    for kill in range(PROMOTE_KILLS):
+        _kill(shop, PROMOTES, chance, kill * 100_000)
+        with Session(shop.workspace, opa=shop.opa) as session:
+            history = session.bundles.history("stable")
+            assert len(history) >= seen
+            seen = len(history)
+            served = session.bundles.current("stable")
+            assert served is not None
+            bundle = verify(served[1], session.trust, channel="stable")
+            assert (bundle.sequence, bundle.digest) == (history[0].sequence, history[0].digest)
+            # Bundle, journal row and event of a step came together; the first one was published.
+            assert [entry.acted for entry in session.journal.list(steps)] == [True] * seen
+            with session.database.read() as connection:
+                assert len(pending(connection, LOCAL)) == seen - 1
+    assert seen > 1
+    shop.rules(contract="error")
+    assert shop.document("bundle", "publish")["changed"] is True
+    assert not list((shop.root / ".spine/bundles").glob("*.part"))

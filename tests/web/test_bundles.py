@@ -1,16 +1,25 @@
 """Bundles over HTTP: reserved, signed elsewhere, uploaded, looked up, rolled back."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from tests.released import make_released
 
+from dataspine.adapters import bundle_publish
 from dataspine.adapters.policy import content_of
 from dataspine.adapters.session import Session
-from dataspine.bundles import Content, Origin, SigningKey, sign
+from dataspine.bundles import (
+    Content,
+    Origin,
+    Publisher,
+    Results,
+    SigningKey,
+    content_digest,
+    sign,
+)
 from dataspine.web.app import create_app
 
 pytestmark = pytest.mark.integration
@@ -107,6 +116,50 @@ def test_a_rollback_is_signed_with_the_services_key_alone(
     assert done.status_code == 201
     assert (done.json()["sequence"], done.json()["revision"]) == (3, old.revision)
     assert done.json()["rollback"]["actor"] == "ada"
+
+
+def _changed(content: Content) -> Content:
+    files = {**content.files, "dataspine/config/data.json": b'{"rules":{"contract":"error"}}'}
+    digest = content_digest(files)
+    return Content(files, digest, "1.0.0+" + digest.replace(":", "."))
+
+
+def test_promotion_is_decided_and_signed_with_the_own_key_alone(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, session = f"file:{tmp_path / 'release.pem'}", service.session
+    monkeypatch.setenv("SPINE_KEY", key)
+    changed = _changed(service.content)
+    origin = Origin(author="bea")
+    bundle_publish.release(session, service.content, "stable", key=key, origin=origin)
+    bundle_publish.release(session, changed, "canary", key=key, origin=origin)
+    address, asked = "/v1/channels/stable/promote", {"revision": changed.digest}
+    denied = service.client.post(address, json=asked)
+    assert (denied.status_code, denied.json()["code"]) == (403, "bundle.denied")
+    assert [v["code"] for v in denied.json()["decision"]["violations"]] == ["promotion.untested"]
+    assert (denied.json()["changed"], denied.json()["publication"]) == (False, None)
+
+    tested = replace(origin, tests=Results(passed=1, failed=0))
+    session.bundles.release(
+        changed, "canary", Publisher(service.key, session.trust, "bea"), origin=tested
+    )
+    approved = service.client.post("/v1/channels/stable/approve", json={**asked, "reason": "seen"})
+    assert approved.status_code == 201
+    done = service.client.post(address, json=asked)
+    assert (done.status_code, done.json()["changed"]) == (201, True)
+    assert done.json()["approvals"] == [approved.json()]
+    assert (approved.json()["actor"], approved.json()["reason"]) == ("ada", "seen")
+    assert done.json()["publication"]["revision"] == changed.revision
+    again = service.client.post(address, json=asked)
+    assert (again.status_code, again.json()["changed"]) == (200, False)
+
+    # A caller names no file: neither the bundle's nor the key's.
+    named = service.client.post(address, json={"revision": str(tmp_path / "release.pem")})
+    assert (named.status_code, named.json()["code"]) == (404, "bundle.unknown")
+    assert service.client.post(address, json={**asked, "key": key}).status_code == 422
+    monkeypatch.delenv("SPINE_KEY")
+    refused = service.client.post(address, json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bundle.no_key")
 
 
 @pytest.mark.parametrize(

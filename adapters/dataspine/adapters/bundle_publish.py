@@ -1,7 +1,7 @@
 """What changes a released channel: publications and rollbacks, for the CLI and the service.
 
 A channel takes what a trusted key signed for it. The step from one channel to the next is a
-decision of its own; it hands the content of an earlier publication to ``release`` here.
+decision of its own: ``bundle_promote``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "CHANNELS",
     "Channel",
     "Published",
+    "bootstrap",
     "channels",
     "find_publication",
     "publish",
@@ -238,7 +239,7 @@ def _recorder(session: Session) -> Recorded:
     def record(connection: sa.Connection, publication: Publication, bundle: Bundle) -> None:
         # No bundle was there to judge the first one; its trusted signature stands for that.
         if publication.bootstrap:
-            decision = _bootstrap(session, publication)
+            decision = bootstrap(session, publication)
             session.journal.record(
                 connection, decision, name=bundle.channel, actor=session.actor, acted=True
             )
@@ -246,7 +247,8 @@ def _recorder(session: Session) -> Recorded:
     return record
 
 
-def _bootstrap(session: Session, publication: Publication) -> Decision:
+def bootstrap(session: Session, publication: Publication) -> Decision:
+    """Return what is journalled of a channel's first bundle, which nobody could judge."""
     at = session.clock()
     facts = {
         "name": publication.channel,

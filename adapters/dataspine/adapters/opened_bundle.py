@@ -13,17 +13,19 @@ from dataspine.adapters.policy import content_of, trust_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import (
     Bundle,
+    Content,
     Publication,
     SigningKey,
     Trust,
     TrustedKey,
+    check,
     sign,
     verify,
 )
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 from dataspine.decisions.replay import FixedBundle
 
-__all__ = ["CHANNELS", "Opened", "active_of", "candidate_of", "locate"]
+__all__ = ["CHANNELS", "Opened", "active_of", "candidate_of", "locate", "read"]
 
 CHANNELS = ("stable", "canary", "candidate", "dev")
 SOURCES = "."
@@ -43,6 +45,15 @@ class Opened:
         """Verify a bundle; with ``opa`` compile it too, with the built-ins that rules may use."""
         bundle = verify(data, trust, opa=opa)
         return cls(bundle, next(key for key in trust.keys if key.id == bundle.key_id))
+
+    @classmethod
+    def unsigned(cls, content: Content, opa: Path) -> Opened:
+        """Compile content that nobody signed; only our own private OPA is ever served it."""
+        check(content.files, opa)
+        # Its key lives as long as this call.
+        key = SigningKey("sources", ec.generate_private_key(ec.SECP256R1()))
+        data = sign(content, key, sequence=0, channel="dev")
+        return cls.verified(data, Trust((key.trusted(channels=("dev",)),)))
 
     def source(self) -> FixedBundle:
         """Return what a private OPA is served."""
@@ -71,7 +82,7 @@ def candidate_of(session: Session, name: str) -> Opened:
         channel, publication = published
         data = session.bundles.bytes_of(channel, publication.sequence)
     else:
-        data = _read(Path(name))
+        data = read(Path(name))
     return Opened.verified(data, trust_of(session.workspace), session.opa_path)
 
 
@@ -103,14 +114,11 @@ def locate(session: Session, name: str, channels: Iterable[str]) -> tuple[str, P
 
 
 def _from_sources(session: Session) -> Opened:
-    # Only our own private OPA is served this: its key lives as long as this call.
-    key = SigningKey("sources", ec.generate_private_key(ec.SECP256R1()))
-    content = content_of(session.workspace, opa=session.opa_path)
-    data = sign(content, key, sequence=0, channel="dev")
-    return Opened.verified(data, Trust((key.trusted(channels=("dev",)),)))
+    return Opened.unsigned(content_of(session.workspace), session.opa_path)
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return a bundle file's bytes; raise ``NotFoundError``, or ``InputError`` over 64 MiB."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

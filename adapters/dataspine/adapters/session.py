@@ -12,7 +12,7 @@ from typing import Any
 
 from dataspine.adapters.given_bundle import GivenBundle
 from dataspine.adapters.policy import DEV, STABLE, ActivePolicy, activate, trust_of
-from dataspine.bundles import BundleStore, ChannelSource, Trust
+from dataspine.bundles import Approvals, BundleStore, ChannelSource, Trust
 from dataspine.core.clock import Clock, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import UnavailableError
@@ -95,6 +95,11 @@ class Session:
     def bundles(self) -> BundleStore:
         """The bundles of every channel."""
         return BundleStore(self.database, self.workspace.state / "bundles")
+
+    @functools.cached_property
+    def approvals(self) -> Approvals:
+        """Who approves the next step of a channel."""
+        return Approvals(self.database, clock=self.clock)
 
     @functools.cached_property
     def registry(self) -> Registry:

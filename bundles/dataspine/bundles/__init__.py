@@ -1,5 +1,6 @@
 """Policy bundles: built from sources, signed, verified, published by channel."""
 
+from dataspine.bundles.approvals import Approval, Approvals, Step
 from dataspine.bundles.archive import read as open_archive
 from dataspine.bundles.content import (
     Content,
@@ -31,6 +32,8 @@ from dataspine.bundles.store import (
 
 __all__ = [
     "Active",
+    "Approval",
+    "Approvals",
     "Bundle",
     "BundleStore",
     "ChannelSource",
@@ -45,6 +48,7 @@ __all__ = [
     "Results",
     "Signer",
     "SigningKey",
+    "Step",
     "Trust",
     "TrustedKey",
     "build",

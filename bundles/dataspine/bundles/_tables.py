@@ -20,3 +20,15 @@ bundles = sa.Table(
     sa.Column("rollback", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("channel", "digest", "sequence"),
 )
+
+# An approval is of one step: from what the channel served (`base`, 0 for nothing) to a content.
+approvals = sa.Table(
+    "bundle_approvals",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("base", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("actor", sa.Text, primary_key=True),
+    sa.Column("approved_at", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+)

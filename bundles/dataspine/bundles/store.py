@@ -156,10 +156,13 @@ class BundleStore:
         *,
         channel: str,
         actor: str,
+        over: int | None = None,
         recorded: Recorded | None = None,
     ) -> Bundle:
         """Verify a bundle and make it what its channel serves.
 
+        ``over`` is the sequence that the channel must still serve, 0 for none: what was decided
+        about the step from there.
         Raises ``IntegrityError`` for a signature that does not count, a sequence that is not newer
         or an order that is not this bundle's, and ``ConflictError`` when the sequence was not
         reserved for this content, or when somebody else published meanwhile. The bundle that the
@@ -169,6 +172,9 @@ class BundleStore:
         bundle = verify(data, trust, channel=channel)
         with self._database.begin() as connection:
             active = self._active(connection, channel)
+            newest = active.sequence if active else 0
+            if over not in (None, newest):
+                raise _superseded(channel, newest)
             if active is not None and (bundle.sequence, bundle.digest) == (
                 active.sequence,
                 active.digest,
@@ -216,13 +222,22 @@ class BundleStore:
         publisher: Publisher,
         *,
         origin: Origin | None = None,
+        over: int | None = None,
         recorded: Recorded | None = None,
     ) -> Bundle:
-        """Reserve, sign and publish content: new, or what another channel serves already."""
+        """Reserve, sign and publish content: new, or what another channel serves already.
+
+        ``over`` and errors as of ``publish``.
+        """
         sequence = self.reserve(channel, content.digest)
         data = sign(content, publisher.key, sequence=sequence, channel=channel, origin=origin)
         return self.publish(
-            data, publisher.trust, channel=channel, actor=publisher.actor, recorded=recorded
+            data,
+            publisher.trust,
+            channel=channel,
+            actor=publisher.actor,
+            over=over,
+            recorded=recorded,
         )
 
     def rollback(self, channel: str, *, to: int, reason: str, publisher: Publisher) -> Bundle:
@@ -263,10 +278,12 @@ class BundleStore:
         )
         return self.publish(signed, publisher.trust, channel=channel, actor=publisher.actor)
 
-    def active(self, channel: str) -> Active | None:
-        """Return what a channel serves, or None."""
-        with self._database.read() as connection:
+    def active(self, channel: str, connection: sa.Connection | None = None) -> Active | None:
+        """Return what a channel serves, or None; as the caller's transaction sees it, if given."""
+        if connection is not None:
             return self._active(connection, channel)
+        with self._database.read() as opened:
+            return self._active(opened, channel)
 
     def current(self, channel: str) -> tuple[str, bytes] | None:
         """Return the ETag and the bytes of what a channel serves."""
@@ -422,12 +439,7 @@ class BundleStore:
                 code="bundle.older",
             )
         if row.base != newest:
-            raise ConflictError(
-                f"sequence {newest} was published meanwhile",
-                where=bundle.channel,
-                remedy="Look at it with `spine bundle diff`, then reserve and publish again.",
-                code="bundle.superseded",
-            )
+            raise _superseded(bundle.channel, newest)
 
     def _path(self, channel: str, sequence: int) -> Path:
         return self._folder / f"{channel}-{sequence}.tar.gz"
@@ -500,6 +512,15 @@ def _require_order(bundle: Bundle, active: Active | None) -> None:
             remedy="Order the rollback again: `spine bundle rollback`.",
             code="bundle.bad_order",
         )
+
+
+def _superseded(channel: str, newest: int) -> ConflictError:
+    return ConflictError(
+        f"sequence {newest} was published meanwhile",
+        where=channel,
+        remedy="Look at it with `spine bundle diff`, then do it again.",
+        code="bundle.superseded",
+    )
 
 
 def _sync(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from dataspine.adapters import bundle_publish
+from dataspine.adapters import bundle_promote, bundle_publish
 from dataspine.adapters.bundle_diff import Difference, difference, named_content
 from dataspine.adapters.bundle_keys import signer
 from dataspine.adapters.bundle_origin import origin_of, run_tests
@@ -19,7 +19,9 @@ from dataspine.adapters.policy import content_of, dev_key
 from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
 from dataspine.bundles.folder import write_folder
 from dataspine.cli import bundle_keys, completion
-from dataspine.cli.context import Json, WorkspaceOption, options
+from dataspine.cli.context import Json, WorkspaceOption, exit_with, options
+from dataspine.cli.impact import progress, show
+from dataspine.cli.output import Output
 from dataspine.core.errors import InputError
 
 __all__ = ["app"]
@@ -29,6 +31,10 @@ app.add_typer(bundle_keys.app, name="keys", help="List the keys that count here,
 
 MAX_REPORT = 32 * 1_048_576
 
+Proposed = Annotated[
+    str, typer.Argument(metavar="REV", help="A published revision or digest, or a bundle file.")
+]
+Target = Annotated[str, typer.Option("--to", metavar="CHANNEL", help="canary or stable.")]
 File = Annotated[Path, typer.Argument(help="A bundle.")]
 CHANNEL = frozenset({"channel", "active", "previous"})
 
@@ -222,10 +228,57 @@ def publish(
         data = read_archive(str(file)) if file is not None else None
         published = bundle_publish.publish(session, channel, data=data, key=key, reports=found)
     chosen.output.document(published.document())
-    how = "is active" if published.changed else "was active already"
-    made = published.publication
-    chosen.output.say(Text.assemble(f"{channel}: revision ", (made.revision, "bold"), f" {how}"))
-    chosen.output.facts(_published(made))
+    _say_active(chosen.output, published.publication, changed=published.changed)
+
+
+@app.command(epilog="Example: spine bundle promote 7c9f4ae1 --to stable --key file:release.pem")
+def promote(
+    proposed: Proposed,
+    channel: Target,
+    key: KeyOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Replay decisions on a bundle; when policy allows it, sign it and let a channel serve it.
+
+    What decides here now judges, never the bundle itself. Exits with 1 when it is denied.
+    """
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        candidate = bundle_promote.candidate(session, proposed)
+        with progress(chosen.output) as told:
+            found = bundle_promote.promote(session, candidate, channel, key=key, told=told)
+    chosen.output.document(found.document())
+    if found.impact is not None:
+        show(chosen.output, found.impact)
+    for each in found.approvals:
+        why = f": {each.reason}" if each.reason else ""
+        chosen.output.say(Text(f"approved by {each.actor} at {each.approved_at}{why}"))
+    if found.decision is not None:
+        chosen.output.decision(found.decision, subject=f"{found.revision[:26]} to {channel}")
+    if found.publication is not None:
+        _say_active(chosen.output, found.publication, changed=found.changed)
+    if found.decision is not None:
+        exit_with(found.decision)
+
+
+@app.command(epilog="Example: spine bundle approve 7c9f4ae1 --to stable --reason 'as agreed'")
+def approve(
+    proposed: Proposed,
+    channel: Target,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept with the approval.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Approve that a channel goes from what it serves now to a bundle; the rules say who counts."""
+    chosen = options(as_json, workspace)
+    with chosen.session() as session:
+        candidate = bundle_promote.candidate(session, proposed)
+        approval = bundle_promote.approve(session, candidate, channel, reason=reason)
+    chosen.output.document(approval.document())
+    chosen.output.say(
+        Text(f"{channel}: {candidate.opened.bundle.revision[:26]} approved by {approval.actor}")
+    )
 
 
 @app.command(epilog="Example: spine bundle rollback --channel stable --to 3 --reason 'denies all'")
@@ -278,6 +331,12 @@ def _facts(bundle: Bundle) -> dict[str, object]:
         "key_id": bundle.key_id,
         "files": len(bundle.files),
     }
+
+
+def _say_active(output: Output, made: Publication, *, changed: bool) -> None:
+    how = "is active" if changed else "was active already"
+    output.say(Text.assemble(f"{made.channel}: revision ", (made.revision, "bold"), f" {how}"))
+    output.facts(_published(made))
 
 
 def _published(made: Publication) -> dict[str, object]:

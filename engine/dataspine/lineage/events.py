@@ -21,6 +21,7 @@ __all__ = [
     "DECISION_FACET",
     "PRODUCER",
     "Origin",
+    "bundle_promoted",
     "dataset",
     "dead_letters_replayed",
     "decision_facet",
@@ -124,6 +125,28 @@ def schema_published(
     )
     run["outputs"] = [dataset(namespace, subject)]
     return [run, {**_event("DatasetEvent", at), "dataset": published}]
+
+
+def bundle_promoted(
+    *,
+    workspace: str,
+    channel: str,
+    revision: str,
+    sequence: int,
+    decision: Decision,
+    at: datetime,
+) -> Document:
+    """Return the run that made a bundle what a channel serves."""
+    namespace = f"spine://{workspace}"
+    return _run_event(
+        "COMPLETE",
+        at=at,
+        run_id=new_run_id(at),
+        job=_job(namespace, f"promote.{channel}", "PROMOTE"),
+        facets=_run_facets(
+            "promote", decision, {"revision": revision, "sequence": sequence, "channel": channel}
+        ),
+    )
 
 
 def route_deployed(

@@ -1,4 +1,4 @@
-"""Bundles and channels over HTTP: reserve, upload, look up, roll back.
+"""Bundles and channels over HTTP: reserve, upload, look up, approve, promote, roll back.
 
 Publishing takes two requests, because the key stays where it is: ``POST /v1/bundles`` reserves a
 sequence for a content digest, the client signs for it, ``PUT /v1/bundles/{channel}/{sequence}``
@@ -15,11 +15,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from dataspine.adapters import bundle_publish
+from dataspine.adapters import bundle_promote, bundle_publish
+from dataspine.adapters.bundle_promote import Promotion
 from dataspine.adapters.session import Session
 from dataspine.bundles import Publication
-from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.web.guard import LARGEST
+from dataspine.web.problem import MEDIA_TYPE
 
 __all__ = ["router"]
 
@@ -34,6 +36,19 @@ class Reservation(BaseModel):
     model_config = ConfigDict(extra="forbid")
     channel: str = Field(max_length=64)
     digest: str = Field(max_length=80)
+
+
+class Proposed(BaseModel):
+    """A published bundle, by its revision or digest."""
+
+    model_config = ConfigDict(extra="forbid")
+    revision: str = Field(max_length=200)
+
+
+class Approving(Proposed):
+    """The same, and why it is approved."""
+
+    reason: str | None = Field(default=None, max_length=1_000)
 
 
 class Rollback(BaseModel):
@@ -127,19 +142,60 @@ def _add_channels(routes: APIRouter, session: Session) -> None:
     @routes.post("/channels/{channel}/rollback", status_code=201)
     def rollback(channel: str, asked: Rollback) -> dict[str, Any]:
         """Publish an earlier content again, signed with the key that this service was given."""
-        # Never a key that a caller names: it would choose which file is read.
-        key = os.environ.get("SPINE_KEY")
-        if key is None:
-            raise InputError(
-                "this service holds no key to sign with",
-                where="SPINE_KEY",
-                remedy="Use `spine bundle rollback` where the key is, or start the service"
-                " with SPINE_KEY.",
-                code="bundle.no_key",
-            )
         return bundle_publish.rollback(
-            session, channel, to=str(asked.to), reason=asked.reason, key=key
+            session, channel, to=str(asked.to), reason=asked.reason, key=_own_key()
         ).document()
+
+    @routes.post("/channels/{channel}/approve", status_code=201)
+    def approve(channel: str, asked: Approving) -> dict[str, Any]:
+        """Approve that a channel goes from what it serves now to a published bundle."""
+        candidate = bundle_promote.published_candidate(session, asked.revision)
+        approval = bundle_promote.approve(session, candidate, channel, reason=asked.reason)
+        return approval.document()
+
+    @routes.post("/channels/{channel}/promote", status_code=201)
+    def promote(channel: str, asked: Proposed) -> JSONResponse:
+        """Promote a published bundle: 201 active, 200 was already, 403 denied with the decision."""
+        key = _own_key()
+        candidate = bundle_promote.published_candidate(session, asked.revision)
+        return _answer(bundle_promote.promote(session, candidate, channel, key=key))
+
+
+def _answer(promotion: Promotion) -> JSONResponse:
+    decision, document = promotion.decision, promotion.document()
+    if decision is None or decision.allow:
+        return JSONResponse(document, status_code=201 if promotion.changed else 200)
+    unanswered = decision.policy is None
+    error = DataSpineError(
+        ", ".join(decision.codes),
+        where=promotion.channel,
+        remedy="Do what each violation's remediation says, and promote again.",
+        code="bundle.denied",
+    )
+    error.retry = unanswered
+    status = 503 if unanswered else 403
+    body = {
+        "type": "urn:data-spine:error:bundle.denied",
+        "title": "Denied by policy",
+        "status": status,
+        "detail": str(error),
+        **error.document(),
+        **document,
+    }
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
+
+
+def _own_key() -> str:
+    # Never a key that a caller names: it would choose which file is read.
+    key = os.environ.get("SPINE_KEY")
+    if key is None:
+        raise InputError(
+            "this service holds no key to sign with",
+            where="SPINE_KEY",
+            remedy="Use `spine bundle` where the key is, or start the service with SPINE_KEY.",
+            code="bundle.no_key",
+        )
+    return key
 
 
 def _shown(publication: Publication) -> dict[str, Any]:

@@ -8,7 +8,7 @@
 # custom:
 #   severity: error
 #   message: "{revision} allows {count} questions that were denied, and nobody approved it"
-#   remediation: "Look at them with `spine policy impact`, and name who approves: `--approve NAME`."
+#   remediation: "Look at them with `spine policy impact`; who is not the author then runs `spine bundle approve`."
 package dataspine.rules.promotion.deny_to_allow
 
 import data.dataspine.lib.result

@@ -14,7 +14,7 @@ test_unapproved_flip_is_denied[note] if {
 		"severity": "error",
 		"message": "1.5.0+sha256.aa allows 3 questions that were denied, and nobody approved it",
 		"path": "/facts/approvers",
-		"remediation": "Look at them with `spine policy impact`, and name who approves: `--approve NAME`.",
+		"remediation": "Look at them with `spine policy impact`; who is not the author then runs `spine bundle approve`.",
 		"controls": ["SOC2-CC8.1", "GDPR-24"],
 	}} with input as _flipped(approvers)
 }

@@ -1,0 +1,198 @@
+"""A bundle on its way from channel to channel, judged by what is stable, on real OPAs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.released import Released, make_released
+
+from dataspine.adapters import bundle_promote, bundle_publish
+from dataspine.adapters.policy import content_of
+from dataspine.adapters.session import Session
+from dataspine.bundles import verify
+from dataspine.core.errors import ConflictError
+from dataspine.core.workspace import Workspace
+from dataspine.decisions.journal import Search
+from dataspine.lineage.outbox import LOCAL, pending
+
+pytestmark = pytest.mark.integration
+
+TESTED = json.dumps([{"package": "data.shop_test", "name": "test_it"}])
+SCHEMA = ("shop.customers", "schema/customers.avsc")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, opa: Path) -> Released:
+    """A workspace whose stable bundle denied the publication of an untagged field once."""
+    made = make_released(tmp_path, opa)
+    (made.root / "tested.json").write_text(TESTED)
+    made.document("bundle", "publish", "--tests", "tested.json")
+    code, _, _ = made.spine("schema", "validate", *SCHEMA)
+    assert code == 1
+    return made
+
+
+def _canary(shop: Released, *more: str, **severities: str) -> str:
+    """Publish changed rules to canary, and return their revision."""
+    shop.rules(**severities)
+    made = shop.document("bundle", "publish", "--channel", "canary", *more)
+    return str(made["revision"])
+
+
+def _tested(shop: Released, **severities: str) -> str:
+    return _canary(shop, "--tests", "tested.json", **severities)
+
+
+def _promoted(shop: Released, revision: str, **more: str) -> tuple[int, Any]:
+    """Return the exit code of a promotion to stable, and its document."""
+    arguments = ("bundle", "promote", revision, "--to", "stable", "--json")
+    code, out, err = shop.spine(*arguments, **more)
+    assert err == ""
+    return code, json.loads(out)
+
+
+def _codes(document: Any) -> list[str]:
+    violations = document["decision"]["violations"]
+    return sorted(v["code"] for v in violations if v["severity"] == "error")
+
+
+def test_bundle_that_flips_nothing_is_promoted(shop: Released) -> None:
+    revision = _tested(shop, contract="error")
+    code, found = _promoted(shop, revision)
+    assert (code, found["changed"], _codes(found)) == (0, True, [])
+    publication = found["publication"]
+    assert (publication["channel"], publication["revision"], publication["sequence"]) == (
+        "stable",
+        revision,
+        2,
+    )
+    assert (publication["author"], publication["tests"]) == ("ada", {"passed": 1, "failed": 0})
+    assert found["impact"]["counts"]["deny_to_allow"] == 0
+    with Session(shop.workspace, opa=shop.opa) as session:
+        served = session.bundles.current("stable")
+        assert served is not None
+        assert verify(served[1], session.trust, channel="stable").revision == revision
+        entry, first = session.journal.list(Search(point="bundle.promote", name="stable"))
+        assert (entry.name, entry.acted, first.decision.policy) == ("stable", True, None)
+        # The bundle that was stable judged, not the one that was promoted.
+        policy = entry.decision.policy
+        assert policy is not None
+        assert (policy.revision, policy.sequence) == (first_revision(session), 1)
+        with session.database.read() as connection:
+            (event,) = pending(connection, LOCAL)
+        job, run = json.loads(event.body)["job"], json.loads(event.body)["run"]
+        assert job["name"] == "promote.stable"
+        assert run["facets"]["dataSpine_policyDecision"]["decisionId"] == (
+            entry.decision.decision_id
+        )
+    assert _promoted(shop, revision) == (
+        0,
+        {**found, "changed": False, "decision": None, "impact": None},
+    )
+
+
+def first_revision(session: Session) -> str:
+    return session.bundles.history("stable")[-1].revision
+
+
+def test_denial_that_becomes_an_allow_needs_somebody_else(shop: Released) -> None:
+    revision = _tested(shop, pii="warn")
+    code, found = _promoted(shop, revision)
+    assert (code, _codes(found)) == (1, ["promotion.deny_to_allow"])
+    assert found["impact"]["counts"]["deny_to_allow"] == 1
+    assert (found["changed"], found["publication"], found["approvals"]) == (False, None, [])
+    approve = ("bundle", "approve", revision, "--to", "stable")
+    own = shop.document(*approve)
+    assert (own["actor"], own["base"]) == ("ada", 1)
+    assert shop.document(*approve, "--reason", "again") == own
+    code, found = _promoted(shop, revision)
+    assert (code, _codes(found)) == (1, ["promotion.self_approved"])
+    other = shop.document(*approve, "--reason", "seen", SPINE_ACTOR="grace")
+    code, found = _promoted(shop, revision)
+    assert (code, _codes(found), found["changed"]) == (0, [], True)
+    assert found["approvals"] == [own, other]
+    assert other["reason"] == "seen"
+    with Session(shop.workspace, opa=shop.opa) as session:
+        entries = session.journal.list(Search(point="bundle.promote", name="stable"))
+        assert [entry.acted for entry in entries] == [True, False, False, True]
+
+
+def test_approval_counts_for_the_step_that_was_looked_at(shop: Released) -> None:
+    loose = _tested(shop, pii="warn")
+    shop.document("bundle", "approve", loose, "--to", "stable", SPINE_ACTOR="grace")
+    shop.rules(contract="error")
+    shop.document("bundle", "publish", "--tests", "tested.json")
+    code, found = _promoted(shop, loose)
+    assert (code, _codes(found)) == (1, ["promotion.deny_to_allow"])
+
+
+def test_untested_and_unsigned_bundles_are_denied_by_their_rules(shop: Released) -> None:
+    code, found = _promoted(shop, _canary(shop, contract="error"))
+    assert (code, _codes(found)) == (1, ["promotion.untested"])
+    shop.document("bundle", "build", "--unsigned", "-o", "plain.tar.gz")
+    code, found = _promoted(shop, "plain.tar.gz")
+    assert (code, _codes(found)) == (1, ["promotion.unsigned", "promotion.untested"])
+
+
+def test_empty_channel_takes_a_first_bundle(shop: Released) -> None:
+    revision = shop.document("bundle", "status")[2]["active"]["revision"]
+    found = shop.document("bundle", "promote", revision, "--to", "canary")
+    assert (found["decision"], found["changed"]) == (None, True)
+    assert (found["publication"]["channel"], found["publication"]["bootstrap"]) == ("canary", True)
+    with Session(shop.workspace, opa=shop.opa) as session:
+        entry = session.journal.list(Search(name="canary"))[0]
+        assert [v.code for v in entry.decision.violations] == ["engine.bootstrap"]
+
+
+def test_what_cannot_be_promoted_is_told(shop: Released) -> None:
+    promote = ("bundle", "promote")
+    assert shop.fault(*promote, "1" * 12, "--to", "stable") == (2, "bundle.unknown")
+    revision = shop.document("bundle", "status")[2]["active"]["revision"]
+    assert shop.fault(*promote, revision, "--to", "dev") == (2, "bundle.bad_channel")
+    assert shop.fault("bundle", "approve", revision, "--to", "dev") == (2, "bundle.bad_channel")
+    code, out, _ = shop.spine(*promote, revision, "--to", "canary", "--json", SPINE_KEY="file:no")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "input.not_found")
+
+
+def test_one_of_two_promoters_wins(shop: Released) -> None:
+    revision = _tested(shop, contract="error")
+    arguments = ("bundle", "promote", revision, "--to", "stable", "--json")
+    outcomes = []
+    with shop.start(*arguments) as one, shop.start(*arguments) as two:
+        for process in (one, two):
+            out, err = process.communicate(timeout=120)
+            assert err == b""
+            outcomes.append((process.returncode, json.loads(out)))
+    # Who starts late finds the work done; whoever decided on the same channel is told.
+    (won,) = (found for _, found in outcomes if found.get("changed"))
+    assert won["publication"]["sequence"] == 2
+    for code, found in outcomes:
+        if found is not won:
+            late = code == 0 and found["changed"] is False
+            assert late or (code, found["error"]["code"]) == (2, "bundle.superseded")
+    with Session(shop.workspace, opa=shop.opa) as session:
+        assert [each.sequence for each in session.bundles.history("stable")] == [2, 1]
+
+
+def test_step_that_was_overtaken_is_not_made(
+    shop: Released, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = _tested(shop, contract="error")
+    workspace = Workspace.open(shop.root)
+    with Session(workspace, opa=shop.opa, actor="ada") as session:
+        candidate = bundle_promote.candidate(session, revision)
+        decided = session.decide
+
+        def overtaken(question: Any) -> Any:
+            decision = decided(question)
+            bundle_publish.publish(session, "stable", key=shop.key)
+            return decision
+
+        monkeypatch.setattr(session, "decide", overtaken)
+        with pytest.raises(ConflictError) as caught:
+            bundle_promote.promote(session, candidate, "stable", key=shop.key)
+        assert caught.value.code == "bundle.superseded"
+        newest = session.bundles.history("stable")[0]
+        assert newest.digest == content_of(workspace).digest
+        assert len(session.journal.list(Search(point="bundle.promote", name="stable"))) == 1
