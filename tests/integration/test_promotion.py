@@ -1,6 +1,8 @@
 """A bundle on its way from channel to channel, judged by what is stable, on real OPAs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,33 @@ pytestmark = pytest.mark.integration
 
 TESTED = json.dumps([{"package": "data.shop_test", "name": "test_it"}])
 SCHEMA = ("shop.customers", "schema/customers.avsc")
+
+# Promotes to stable; once it is decided, it waits for a word before it goes on.
+PROMOTES = """
+import sys
+from pathlib import Path
+from dataspine.adapters import bundle_promote
+from dataspine.adapters.session import Session
+from dataspine.core.errors import ConflictError
+from dataspine.core.workspace import Workspace
+
+with Session(Workspace.open(Path())) as session:
+    decided = session.decide
+
+    def decide(question):
+        decision = decided(question)
+        print("decided", flush=True)
+        sys.stdin.readline()
+        return decision
+
+    session.decide = decide
+    candidate = bundle_promote.candidate(session, sys.argv[1])
+    try:
+        done = bundle_promote.promote(session, candidate, "stable", key=sys.argv[2])
+        print("stable", done.publication.sequence)
+    except ConflictError as error:
+        print(error.code)
+"""
 
 
 @pytest.fixture
@@ -78,7 +107,10 @@ def test_bundle_that_flips_nothing_is_promoted(shop: Released) -> None:
         # The bundle that was stable judged, not the one that was promoted.
         policy = entry.decision.policy
         assert policy is not None
-        assert (policy.revision, policy.sequence) == (first_revision(session), 1)
+        assert (policy.revision, policy.sequence) == (
+            session.bundles.history("stable")[-1].revision,
+            1,
+        )
         with session.database.read() as connection:
             (event,) = pending(connection, LOCAL)
         job, run = json.loads(event.body)["job"], json.loads(event.body)["run"]
@@ -90,10 +122,6 @@ def test_bundle_that_flips_nothing_is_promoted(shop: Released) -> None:
         0,
         {**found, "changed": False, "decision": None, "impact": None},
     )
-
-
-def first_revision(session: Session) -> str:
-    return session.bundles.history("stable")[-1].revision
 
 
 def test_denial_that_becomes_an_allow_needs_somebody_else(shop: Released) -> None:
@@ -145,34 +173,66 @@ def test_empty_channel_takes_a_first_bundle(shop: Released) -> None:
         assert [v.code for v in entry.decision.violations] == ["engine.bootstrap"]
 
 
+def test_without_a_stable_bundle_nobody_judges(tmp_path: Path, opa: Path) -> None:
+    shop = make_released(tmp_path, opa)
+    _canary(shop)
+    newer = _canary(shop, contract="error")
+    shop.rules()
+    shop.document("bundle", "publish", "--channel", "canary")
+    promote = ("bundle", "promote", newer, "--to", "canary")
+    assert shop.fault(*promote) == (3, "bundle.none_active")
+    assert len(shop.document("audit", "decisions")) == 1
+
+
 def test_what_cannot_be_promoted_is_told(shop: Released) -> None:
     promote = ("bundle", "promote")
     assert shop.fault(*promote, "1" * 12, "--to", "stable") == (2, "bundle.unknown")
     revision = shop.document("bundle", "status")[2]["active"]["revision"]
     assert shop.fault(*promote, revision, "--to", "dev") == (2, "bundle.bad_channel")
     assert shop.fault("bundle", "approve", revision, "--to", "dev") == (2, "bundle.bad_channel")
-    code, out, _ = shop.spine(*promote, revision, "--to", "canary", "--json", SPINE_KEY="file:no")
-    assert (code, json.loads(out)["error"]["code"]) == (2, "input.not_found")
+    assert shop.fault(*promote, revision, "--to", "canary", "--key", "file:no") == (
+        3,
+        "spine.secret_missing",
+    )
 
 
 def test_one_of_two_promoters_wins(shop: Released) -> None:
     revision = _tested(shop, contract="error")
-    arguments = ("bundle", "promote", revision, "--to", "stable", "--json")
-    outcomes = []
-    with shop.start(*arguments) as one, shop.start(*arguments) as two:
+    with _promoter(shop, revision) as one, _promoter(shop, revision) as two:
         for process in (one, two):
-            out, err = process.communicate(timeout=120)
-            assert err == b""
-            outcomes.append((process.returncode, json.loads(out)))
-    # Who starts late finds the work done; whoever decided on the same channel is told.
-    (won,) = (found for _, found in outcomes if found.get("changed"))
-    assert won["publication"]["sequence"] == 2
-    for code, found in outcomes:
-        if found is not won:
-            late = code == 0 and found["changed"] is False
-            assert late or (code, found["error"]["code"]) == (2, "bundle.superseded")
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"decided\n"
+        ended = [process.communicate(b"go on\n", timeout=120)[0] for process in (one, two)]
+    assert sorted(ended) == [b"bundle.superseded\n", b"stable 2\n"]
     with Session(shop.workspace, opa=shop.opa) as session:
         assert [each.sequence for each in session.bundles.history("stable")] == [2, 1]
+        steps = session.journal.list(Search(point="bundle.promote", name="stable"))
+        assert [entry.acted for entry in steps] == [True, True]
+
+
+def _promoter(shop: Released, revision: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROMOTES, revision, shop.key],
+        cwd=shop.root,
+        env=shop.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def test_active_bundle_judges_in_a_workspace_under_development(shop: Released) -> None:
+    revision = _tested(shop, contract="error")
+    path = shop.root / "spine.yaml"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mode": "dev", "rules": {}}))
+    code, found = _promoted(shop, revision)
+    with Session(Workspace.open(shop.root), opa=shop.opa) as session:
+        active = session.bundles.active("dev")
+    assert active is not None
+    assert (code, found["decision"]["policy"]) == (
+        0,
+        {"revision": active.revision, "sequence": active.sequence},
+    )
+    assert active.revision != revision
 
 
 def test_step_that_was_overtaken_is_not_made(

@@ -162,7 +162,8 @@ def promote(
     """Make a candidate what a channel serves, when policy allows it.
 
     Raises ``ConflictError`` when the channel, or what judges, changed meanwhile: then nothing was
-    done. ``told`` hears how far the replay of recorded decisions is.
+    done; ``UnavailableError`` while nothing decides here. ``told`` hears how far the replay of
+    recorded decisions is.
     """
     # 1. Nothing is asked that could not be done.
     _require_target(channel)
@@ -177,7 +178,8 @@ def promote(
     if current.digest == proposed.digest:
         active = session.bundles.publication(channel, current.sequence)
         return _promotion(step, proposed, None, None, approvals, active)
-    # 2. What it would change, and what the rules say about that.
+    # 2. What it would change, and what the rules say about that; without rules nothing is asked.
+    _ = session.active
     sequence = session.bundles.reserve(channel, proposed.digest)
     found = impact(session, proposed.opened, active_of(session, channel), told=told)
     facts = {
