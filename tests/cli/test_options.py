@@ -112,7 +112,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("bundle", "status", "--server", "http://127.0.0.1:1"), "input.local_only"),
+        (("bundle", "build", "--server", "http://127.0.0.1:1"), "input.local_only"),
         (("schema", "subjects", "--server", "http://127.0.0.1:1", "--local"), "input.usage"),
         (("schema", "subjects", "--nonsense"), "input.usage"),
         (("nonsense",), "input.usage"),

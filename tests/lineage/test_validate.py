@@ -115,13 +115,21 @@ def test_every_document_is_a_valid_event() -> None:
             decision=decision(),
             at=NOW,
         ),
+        events.bundle_promoted(
+            workspace="shop",
+            channel="stable",
+            revision="1.0.0",
+            sequence=2,
+            decision=decision(),
+            at=NOW,
+        ),
         events.route_deployed(**about, decision=decision()),
         events.route_ran("START", **about, run_id=RUN),
         events.route_ran("FAIL", **about, run_id=RUN, error="gone"),
         events.flush_applied(**about, counts={"applied": 1}),
         events.dead_letters_replayed(**about, counts={"applied": 1}, decision=decision()),
     ]
-    assert [validate(document) for document in documents] == [[]] * 7
+    assert [validate(document) for document in documents] == [[]] * 8
 
 
 def test_run_ids_sort_by_time_and_are_version_7() -> None:
