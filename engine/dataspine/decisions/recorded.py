@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -48,7 +48,13 @@ CREATE TEMP TABLE asked (
 )
 """
 _INSERT = "INSERT INTO asked VALUES (?, ?, ?, ?, ?)"
-_SORTED = "SELECT path, question, at, chunk, position FROM asked ORDER BY path, question, at"
+# Questions of which the first event lies in the same chunk follow each other: it is unpacked once.
+_SORTED = """
+SELECT path, question, at, chunk, position FROM (
+  SELECT *, first_value(chunk) OVER (PARTITION BY path, question ORDER BY at, chunk) AS home
+  FROM asked
+) ORDER BY path, home, question, at, chunk
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,12 @@ class Recording:
     ) -> None:
         self._connection = connection
         self._period = conditions(LogSearch(since=since, until=until))
+        self._unpacked: tuple[int, list[str]] = (0, [])  # a chunk's number and its events
         self.skipped: Counter[str] = Counter()
         count = sa.select(sa.func.count()).select_from(decision_log).where(*self._period)
         self.total = int(connection.execute(count).scalar_one())
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> Self:
         """Read the chunks of the period into the temporary table."""
         self._connection.exec_driver_sql("DROP TABLE IF EXISTS temp.asked")
         self._connection.exec_driver_sql(_CREATE)
@@ -170,11 +177,17 @@ class Recording:
         return found
 
     def _event(self, row: int) -> dict[str, Any]:
-        text = self._text(row >> 20)
-        raw: Any = self._connection.connection.driver_connection
-        (event,) = raw.execute("SELECT ? -> ?", (text, f"$[{row & 0xFFFFF}]")).fetchone()
+        event = self._events(row >> 20)[row & 0xFFFFF]
         whole: dict[str, Any] = parse_json(event, where="decision log", max_bytes=MAX_PLAIN)
         return whole
+
+    def _events(self, chunk: int) -> list[str]:
+        if self._unpacked[0] != chunk:
+            raw: Any = self._connection.connection.driver_connection
+            query = "SELECT value FROM json_each(?) ORDER BY key"
+            events = [event for (event,) in raw.execute(query, (self._text(chunk),))]
+            self._unpacked = (chunk, events)
+        return self._unpacked[1]
 
     def _text(self, chunk: int) -> str:
         query = sa.select(decision_chunks.c.events).where(decision_chunks.c.id == chunk)
