@@ -348,6 +348,7 @@ class Player:
         return step[0] in {"put", "delete", "rename", "touch", "truncate"}
 
 
+@pytest.mark.integration  # 40 histories through DuckDB and SQLite, each flush fsynced
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(steps=STEPS)
 def test_source_keys_are_sink_keys_or_parked_keys(

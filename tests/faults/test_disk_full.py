@@ -14,6 +14,8 @@ from tests.cdc.world import Log, MemorySource, World
 from dataspine.cdc.flush import FlushRecord
 from dataspine.cdc.runner import Runner, Status
 
+pytestmark = pytest.mark.faults
+
 ROWS = 4_000
 LONG = "a note that takes its place " * 10
 
