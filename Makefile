@@ -18,6 +18,8 @@ help:  ## Show this help
 setup: .venv/.ready $(CACHE)/bin/opa  ## Create .venv with locked dependencies and install OPA
 	@echo "Ready. Try: make demo"
 
+# The lock file is whole. Resolving again would ask for hashes of what a package names with extras
+# as soon as a newer version of it appears.
 .venv/.ready: requirements.lock pyproject.toml
 	@if command -v uv >/dev/null; then \
 	  uv venv -q --allow-existing --python $(PYTHON) .venv && \
@@ -26,7 +28,8 @@ setup: .venv/.ready $(CACHE)/bin/opa  ## Create .venv with locked dependencies a
 	else \
 	  echo "Installing dependencies into .venv (1-2 minutes the first time) ..." && \
 	  $(PYTHON) -m venv .venv && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+	    -r requirements.lock && \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $@
