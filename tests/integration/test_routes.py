@@ -1,6 +1,7 @@
 """A route in a process of its own, seen from outside: status, metrics, HTTP, dead letters."""
 
 import dataclasses
+import fcntl
 import json
 import signal
 import sqlite3
@@ -103,6 +104,18 @@ def test_running_route_is_measured(workspace: Workspace, client: TestClient) -> 
     for word, number in outcomes.items():
         assert found["cdc_records_total", (word, "shop-to-us", "us-lake")] == number
     assert sum(outcomes.values()) == CUSTOMERS + ORDERS
+
+
+def test_route_that_runs_already_is_not_run_again(
+    workspace: Workspace, session: Session, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    before = session.outbox.counts()
+    with (workspace.state / f"run-{deployed.NAME}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert deployed.start(workspace, log=said).wait(60) == 2
+    assert "cdc.already_running" in said.read_text()
+    assert session.outbox.counts() == before
 
 
 @pytest.mark.parametrize(

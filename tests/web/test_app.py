@@ -54,6 +54,14 @@ def test_a_conflict_is_incompatibility_alone(client: TestClient) -> None:
     assert [v["code"] for v in alone.json()["violations"]] == ["contract.incompatible"]
 
 
+@pytest.mark.parametrize("name", ["%1F", "a%1Fb", "%FF", "%C3"])
+def test_address_that_is_no_text_is_refused(client: TestClient, name: str) -> None:
+    before = client.get("/schemas").json()
+    answer = client.post(f"/schemas/{name}/versions", json={"schema": GOOD})
+    assert (answer.status_code, answer.json()["code"]) == (422, "input.invalid")
+    assert client.get("/schemas").json() == before
+
+
 def test_slash_in_a_subject_is_part_of_its_name(client: TestClient) -> None:
     stored = client.post("/schemas/a%2Fb/versions", json={"schema": GOOD})
     found = client.get("/schemas/a%2Fb/versions/1")

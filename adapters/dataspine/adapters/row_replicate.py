@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import logging
 import threading
@@ -27,7 +28,7 @@ from dataspine.cdc.route import Route, Sink, Table, load_route
 from dataspine.cdc.runner import REPORT_SECONDS, STARTING_OVER, Runner, Status
 from dataspine.cdc.state import RouteStore, StoredRoute
 from dataspine.core.clock import rfc3339
-from dataspine.core.errors import DataSpineError, UnavailableError
+from dataspine.core.errors import ConflictError, DataSpineError, UnavailableError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.lineage import events
@@ -52,9 +53,37 @@ def run(
 
     The route is decided again at each new revision and before its decision ends; a denial ends the
     run with an error. START, RUNNING (it started over) and COMPLETE, or FAIL, are lineage events.
+    Raises ``ConflictError`` while another process of this workspace runs the route.
     """
     route = load_route(path)
     stored = RouteStore(session.database).get(route.name)
+    with _alone(session, route.name):
+        _run(session, route, stored, stop, told)
+
+
+@contextlib.contextmanager
+def _alone(session: Session, name: str) -> Iterator[None]:
+    # Two runs would take the slot from each other for ever; the kernel frees a dead one's lock.
+    with (session.workspace.state / f"run-{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                "the route runs already",
+                where=name,
+                remedy="See `spine cdc status`; end the other `spine cdc run` first.",
+                code="cdc.already_running",
+            ) from None
+        yield
+
+
+def _run(
+    session: Session,
+    route: Route,
+    stored: StoredRoute,
+    stop: threading.Event,
+    told: Callable[[dict[str, Any]], None],
+) -> None:
     emit = functools.partial(_emit, session, route, stored, events.new_run_id(session.clock()))
     asker = _Asker(session)
     teller = _Teller(session, stored, asker, emit, told)

@@ -89,6 +89,8 @@ def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     chosen.output.document([view.document() for view in found])
     for view in found:
         _print_view(chosen, view)
+    if not found:
+        chosen.output.say("no route is deployed; see `spine cdc apply`")
 
 
 @app.command(epilog="Example: spine cdc destroy streaming/cdc/data-spine.yaml")

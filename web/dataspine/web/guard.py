@@ -49,7 +49,13 @@ class Guard:
             return
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("ascii", "replace")
-        segments = [unquote(part).replace("/", SLASH) for part in path.split("/")]
+        segments = _segments(path)
+        if segments is None:
+            remedy = "Percent-encode UTF-8 text without control characters."
+            await problem(InputError("the address is no text", where="path", remedy=remedy), 422)(
+                scope, receive, send
+            )
+            return
         limited = _Limited(receive, send, self._max_body)
         await self._app({**scope, "path": "/".join(segments)}, limited.receive, limited.send)
         if limited.is_over:
@@ -71,6 +77,17 @@ class Guard:
         if not length.isdigit() or int(length) > self._max_body:
             return _too_large(self._max_body), 413
         return None
+
+
+def _segments(path: str) -> list[str] | None:
+    """Split a raw path and decode each segment once; None when one is no plain text."""
+    try:
+        decoded = [unquote(part, errors="strict") for part in path.split("/")]
+    except UnicodeDecodeError:
+        return None
+    if any(SLASH in part for part in decoded):  # it would pass for a slash
+        return None
+    return [part.replace("/", SLASH) for part in decoded]
 
 
 class _Limited:
