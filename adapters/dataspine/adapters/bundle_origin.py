@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from dataspine.bundles import Content, Origin, Results
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.core.process import run
+from dataspine.core.scratch import scratch
 from dataspine.core.workspace import Workspace
 
 __all__ = ["origin_of", "read_reports", "run_tests"]
@@ -64,8 +64,7 @@ def run_tests(workspace: Workspace, opa: Path) -> list[bytes]:
         path.relative_to(workspace.root / "policies").as_posix(): path.read_bytes()
         for path in sorted(workspace.custom_path.rglob("*_test.rego"))
     }
-    with tempfile.TemporaryDirectory(prefix="spine-") as name:
-        folder = Path(name)
+    with scratch("rego") as folder:
         for path, raw in {**content.files, **tests}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(raw)

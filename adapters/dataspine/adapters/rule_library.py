@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from dataspine.adapters.policy import content_of
 from dataspine.adapters.tools.opa import Annotation, Opa
 from dataspine.core.document import load_document
 from dataspine.core.errors import InputError
+from dataspine.core.scratch import scratch
 from dataspine.core.workspace import Workspace
 
 __all__ = ["Library", "custom_library", "is_test", "product_library", "walk"]
@@ -82,12 +82,12 @@ class Library:
     @contextlib.contextmanager
     def written(self, names: Iterable[str] | None = None) -> Iterator[Path]:
         """Write all files, or those named, to a folder that lasts as long as the context."""
-        with tempfile.TemporaryDirectory(prefix="spine-") as folder:
+        with scratch("rego") as folder:
             for name in self.files if names is None else names:
-                path = Path(folder) / name
+                path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self.files[name])
-            yield Path(folder)
+            yield folder
 
     def needed(self, names: Iterable[str]) -> frozenset[str]:
         """Return the files with all data and all Rego that they read, directly or not."""
@@ -129,8 +129,8 @@ class Library:
 # OPA parses one file a process, and most files are parsed again unchanged.
 @functools.lru_cache(maxsize=1_000)
 def _parsed(opa: Opa, raw: bytes) -> Tree:
-    with tempfile.TemporaryDirectory(prefix="spine-") as folder:
-        path = Path(folder) / "rule.rego"
+    with scratch("rego") as folder:
+        path = folder / "rule.rego"
         path.write_bytes(raw)
         return opa.parse(path)
 

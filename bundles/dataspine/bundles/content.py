@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -15,6 +14,7 @@ from dataspine.bundles import archive
 from dataspine.core.canonical import Json, canonical, digest, sha256
 from dataspine.core.errors import InputError, IntegrityError, UnavailableError
 from dataspine.core.process import run
+from dataspine.core.scratch import scratch
 
 __all__ = [
     "MANIFEST",
@@ -247,8 +247,7 @@ def _require_row_rule(contents: Mapping[str, bytes]) -> None:
 
 def check(contents: Mapping[str, bytes], opa: Path) -> None:
     """Compile the rules strictly and without unsafe built-ins; raise ``InputError``."""
-    with tempfile.TemporaryDirectory(prefix="spine-") as name:
-        folder = Path(name)
+    with scratch("rego") as folder:
         for path, raw in contents.items():
             if path in {MANIFEST, SIGNATURES}:
                 continue

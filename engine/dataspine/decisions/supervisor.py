@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from dataspine.core.errors import UnavailableError
-from dataspine.core.process import spawn, start_time, stop
+from dataspine.core.process import spawn, stop
+from dataspine.core.scratch import make_scratch
 from dataspine.decisions.control import BUNDLE, BundleSource, ControlServer
 from dataspine.decisions.opa_client import OpaClient
 
@@ -30,7 +31,6 @@ _STEADY_SECONDS = 10.0
 _POLL_SECONDS = 30
 _LOG_BYTES = 1_048_576
 _TICK = 0.01
-_FOLDER = "spine-opa-"
 
 
 class OpaChild:
@@ -286,8 +286,7 @@ class OpaChild:
 def _private_folder(parent: Path | None) -> Path:
     choices = [parent] if parent is not None else []
     for choice in (*choices, Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
-        _sweep(Path(choice))
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=choice))  # 0700
+        folder = make_scratch("opa", Path(choice))
         if len(os.fsencode(folder / "s")) <= _SOCKET_PATH_MAX:
             return folder
         folder.rmdir()
@@ -296,16 +295,6 @@ def _private_folder(parent: Path | None) -> Path:
         remedy="Set TMPDIR to a short path.",
         code="engine.unavailable",
     )
-
-
-def _sweep(parent: Path) -> None:
-    # A killed process cannot remove its folder; the next one does. The name says whose it was.
-    for folder in parent.glob(f"{_FOLDER}*-*"):
-        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
-        with contextlib.suppress(OSError):
-            ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
-            if owner.isdigit() and ours and start_time(int(owner)) is None:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from types import TracebackType
 
 from dataspine.core.errors import UnavailableError
 from dataspine.core.process import spawn
+from dataspine.core.scratch import make_scratch
 from dataspine.registry._json import invalid
 
 __all__ = ["ProtobufWorkers"]
@@ -109,8 +110,7 @@ class _Worker:
     """One process and its folder."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="spine-protobuf-")
-        self._root = Path(self._folder.name)
+        self._root = make_scratch("protobuf")
         (self._root / "sources").mkdir()
         package = Path(str(files("dataspine.registry")))
         includes = [str(package / "proto"), str(files("grpc_tools").joinpath("_proto"))]
@@ -119,7 +119,7 @@ class _Worker:
                 sys.executable,
                 "-I",
                 str(package / "_protoc_worker.py"),
-                self._folder.name,
+                str(self._root),
                 *includes,
             ],
             cwd=self._root,
@@ -181,4 +181,4 @@ class _Worker:
                     pipe.close()
                 except BrokenPipeError:
                     continue
-        self._folder.cleanup()
+        shutil.rmtree(self._root, ignore_errors=True)

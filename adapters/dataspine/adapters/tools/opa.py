@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from dataspine.adapters.tools.program import Diagnostic, Run, run
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.core.process import spawn, stop
+from dataspine.core.scratch import scratch
 from dataspine.decisions.opa_client import OpaClient
 
 __all__ = ["Annotation", "Case", "Opa", "Tested"]
@@ -151,8 +151,8 @@ class Opa:
     def serve(self, folder: Path) -> Iterator[OpaClient]:
         """Serve the folder on a private unix socket for as long as the context lasts."""
         # The path of a unix socket is at most about a hundred bytes.
-        with tempfile.TemporaryDirectory(prefix="spine-") as name:
-            address = f"unix://{name}/opa.sock"
+        with scratch("socket") as place:
+            address = f"unix://{place}/opa.sock"
             argv = [str(self.path), "run", "--server", "--addr", address, "--bundle", "."]
             argv += ["--disable-telemetry", "--log-level", "error"]
             process = spawn(argv, cwd=folder)
