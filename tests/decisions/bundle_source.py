@@ -8,12 +8,15 @@ import json
 import tarfile
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from dataspine.bundles import TrustedKey
-from dataspine.core.canonical import canonical, sha256
+from dataspine.core.canonical import canonical, parse_json, sha256
+from dataspine.core.errors import InputError
+from dataspine.decisions.control import gunzip
 
 RULES = """
 package dataspine.main
@@ -60,6 +63,14 @@ row_replicate_filter if {
 
 def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def events_of(chunk: bytes) -> list[dict[str, Any]]:
+    """Return a chunk's events but for looks at OPA's own state; raise as the decision log does."""
+    events = parse_json(gunzip(chunk, 64 * 1_048_576), max_bytes=64 * 1_048_576)
+    if not isinstance(events, list):
+        raise InputError("no array")
+    return [each for each in events if not str(each.get("path", "")).startswith("system/")]
 
 
 class MemorySource:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.decisions.bundle_source import MemorySource
+from tests.decisions.bundle_source import MemorySource, events_of
 
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.decisions.control import ControlServer, gunzip, longest_wait, matches
@@ -21,10 +21,10 @@ class Heard:
         self.status: list[dict[str, Any]] = []
         self.failure: Exception | None = None
 
-    def on_logs(self, events: list[dict[str, Any]]) -> None:
+    def on_logs(self, chunk: bytes) -> None:
         if self.failure is not None:
             raise self.failure
-        self.logs += events
+        self.logs += events_of(chunk)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_refused_bundle_is_not_offered_again_to_this_child(
 
 
 def test_logs_are_passed_on_or_sent_again(control: ControlServer, heard: Heard) -> None:
-    body = gzip.compress(json.dumps([{"decision_id": "d1"}, 5]).encode())
+    body = gzip.compress(json.dumps([{"decision_id": "d1"}]).encode())
     assert _ask(control, "POST", "/logs", body, Content_Encoding="gzip")[0] == 204
     heard.failure = UnavailableError("the database is locked")
     assert _ask(control, "POST", "/logs", body, Content_Encoding="gzip")[0] == 503
@@ -124,8 +124,8 @@ def test_logs_are_passed_on_or_sent_again(control: ControlServer, heard: Heard) 
 @pytest.mark.parametrize(
     ("path", "body", "encoding", "status"),
     [
-        ("/logs", b"{}", "", 404),
-        ("/status", b"[]", "", 404),
+        ("/logs", b"{}", "", 400),
+        ("/status", b"[]", "", 400),
         ("/elsewhere", b"[]", "", 404),
         ("/logs", b"[", "", 400),
         ("/logs", b"[]", "gzip", 400),

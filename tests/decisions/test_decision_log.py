@@ -82,6 +82,14 @@ def test_an_event_without_an_id_or_a_time_is_refused_and_the_others_kept(log: De
     assert _ids(log) == ["good"]
 
 
+def test_a_look_at_the_state_of_opa_is_no_decision(log: DecisionLog) -> None:
+    look = _event("look", path="system/bundles/main")
+    assert log.ingest([look, _event("d1")]) == Ingested(1, 0, 0, -1)
+    assert log.ingest([look]) == Ingested(0, 0, 0)
+    with pytest.raises(NotFoundError):
+        log.get("look")
+
+
 def test_items_of_a_batch_are_found_one_by_one(log: DecisionLog) -> None:
     denied = {"allow": False, "violations": [{"code": "pii.x"}, 5, {"code": "pii.y"}]}
     asked = [{"facts": {"name": "a"}}, {"facts": {"name": "b"}}]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.decisions.bundle_source import RULES, MemorySource
+from tests.decisions.bundle_source import RULES, MemorySource, events_of
 
 from dataspine.core.errors import UnavailableError
 from dataspine.core.process import start_time
@@ -54,7 +54,13 @@ def logs() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def child(opa: Path, source: MemorySource, logs: list[dict[str, Any]]) -> Iterator[OpaChild]:
-    with OpaChild(opa, source, on_logs=logs.extend, labels={"app": "test"}, deadline=2) as child:
+    with OpaChild(
+        opa,
+        source,
+        on_logs=lambda chunk: logs.extend(events_of(chunk)),
+        labels={"app": "test"},
+        deadline=2,
+    ) as child:
         yield child
 
 
@@ -215,7 +221,9 @@ def test_the_last_decisions_are_logged_before_the_child_ends(
     opa: Path, source: MemorySource
 ) -> None:
     logs: list[dict[str, Any]] = []
-    with OpaChild(opa, source, on_logs=logs.extend, labels={"app": "test"}) as child:
+    with OpaChild(
+        opa, source, on_logs=lambda chunk: logs.extend(events_of(chunk)), labels={"app": "test"}
+    ) as child:
         child.wait_active(etag=source.publish("r", 1))
         engine = Engine(child.client)
         asked = {engine.decide(each).decision_id for each in [OWNED, UNOWNED] * 5}

@@ -262,8 +262,8 @@ class Session:
             )
         return engine.decide(question)
 
-    def _ingest(self, events: list[dict[str, Any]]) -> None:
-        self.decision_log.ingest(events)
+    def _ingest(self, chunk: bytes) -> None:
+        self.decision_log.ingest_chunk(chunk)
 
     def _status(self, status: dict[str, Any]) -> None:
         for name, bundle in (status.get("bundles") or {}).items():

@@ -206,6 +206,10 @@ class DecisionLog:
                 ahead = seconds.ahead(stamp)
                 if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
                     continue
+                # Before the first bundle OPA drops nothing; a look at its own state is no decision.
+                if str(path).startswith("system/"):
+                    length -= 1
+                    continue
                 items: Iterable[tuple[int | None, list[Any]]] = [(None, answer)]
                 if last is not None:
                     items = enumerate(_answers(raw, text, position))

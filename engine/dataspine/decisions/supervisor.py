@@ -37,11 +37,11 @@ class OpaChild:
     """A context manager around one supervised OPA with its control listener.
 
     ``source`` gives the signed bundle and the keys that may have signed it; an unsigned or foreign
-    bundle is refused by OPA itself. ``on_logs`` gets the events of decisions; with None OPA logs
-    nothing and gives no decision ids. ``on_status`` gets OPA's status reports. ``folder`` is where
-    the private folder is made (the system's temporary folder by default, and whenever a socket path
-    there would be too long). ``client`` asks the child; it raises ``UnavailableError`` while the
-    child is away.
+    bundle is refused by OPA itself. ``on_logs`` gets each gzipped chunk of events; with None OPA
+    logs nothing and gives no decision ids. ``on_status`` gets OPA's status reports. ``folder`` is
+    where the private folder is made (the system's temporary folder by default, and whenever a
+    socket path there would be too long). ``client`` asks the child; it raises
+    ``UnavailableError`` while the child is away.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that the caller owns
@@ -49,7 +49,7 @@ class OpaChild:
         opa: Path,
         source: BundleSource,
         folder: Path | None = None,
-        on_logs: Callable[[list[dict[str, Any]]], None] | None = lambda _: None,
+        on_logs: Callable[[bytes], None] | None = lambda _: None,
         on_status: Callable[[dict[str, Any]], None] = lambda _: None,
         labels: Mapping[str, str] | None = None,
         deadline: float = 5.0,
@@ -166,11 +166,9 @@ class OpaChild:
             return None
         return bundle["manifest"]["revision"], bundle.get("etag", "").strip('"')
 
-    def _logs(self, events: list[dict[str, Any]]) -> None:
-        # Our own look at data.system (which bundle is active) is no decision.
-        asked = [each for each in events if not str(each.get("path", "")).startswith("system/")]
-        if asked and self._on_logs is not None:
-            self._on_logs(asked)
+    def _logs(self, chunk: bytes) -> None:
+        if self._on_logs is not None:
+            self._on_logs(chunk)
 
     def _status(self, report: dict[str, Any]) -> None:
         bundle = (report.get("bundles") or {}).get(BUNDLE) or {}
