@@ -5,49 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dataspine.adapters.init import init
-from dataspine.cli.main import main
 from dataspine.core.process import spawn, stop
 from dataspine.core.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a command left: its exit code and what it wrote."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.stdout)
-
-
-Spine = Callable[..., Run]
-
-
-@pytest.fixture
-def spine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Spine:
-    """Return a function that runs ``spine ARGUMENTS`` in this process."""
-
-    def run(*arguments: str) -> Run:
-        monkeypatch.setattr(sys, "argv", ["spine", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Run(ended.value.code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

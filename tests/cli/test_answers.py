@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Spine, serving
+from tests.cli.conftest import serving
+from tests.conftest import Spine
 from tests.facts import schema_facts
 
 from dataspine.adapters.init import init

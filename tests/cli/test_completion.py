@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.init import init

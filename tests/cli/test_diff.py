@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 
 from dataspine.core.workspace import Workspace
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 
 from dataspine.adapters.explanation import codes, explain
 from dataspine.core.errors import NotFoundError

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Spine
 from tests.cli.test_options import COMMANDS
+from tests.conftest import Spine
 from typer.core import TyperCommand, TyperOption
 
 from dataspine.core.workspace import Workspace

@@ -1,7 +1,7 @@
 """``spine lineage dlq`` and ``impact`` on a workspace with a history."""
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 from tests.lineage.receiver import receiving
 from tests.lineage.samples import run_event, run_id
 from tests.lineage.story import tell

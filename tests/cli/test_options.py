@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 from typer.core import TyperCommand, TyperGroup
 
 from dataspine.adapters.init import init

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Spine
+from tests.conftest import Spine
 
 from dataspine.cli.remote import VERSION, Remote
 from dataspine.core.errors import (

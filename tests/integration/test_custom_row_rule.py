@@ -1,7 +1,6 @@
 """A workspace's own row rule, which no filter holds: OPA is asked for each class, audibly."""
 
 import contextlib
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 from tests import shop_route as deployed
-from typer.testing import CliRunner
+from tests.conftest import Spine
 
 from dataspine.adapters import route_deploy, row_replicate
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli import shop
-from dataspine.cli.main import app as cli
 from dataspine.core.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -77,16 +75,18 @@ def workspace(
     return workspace
 
 
-def test_route_asks_for_each_class_and_says_so(workspace: Workspace, dsn: str, opa: Path) -> None:
+def test_route_asks_for_each_class_and_says_so(
+    workspace: Workspace, dsn: str, opa: Path, spine: Spine
+) -> None:
     where = ["--workspace", str(workspace.root), "--json"]
-    plan = CliRunner().invoke(cli, ["cdc", "plan", *where])
-    assert plan.exit_code == 0
-    assert json.loads(plan.stdout)["asks_per_class"] == [CODE]
+    plan = spine("cdc", "plan", *where)
+    assert plan.status == 0
+    assert plan.document["asks_per_class"] == [CODE]
 
     log = workspace.root / "log"
     child = deployed.start(workspace, log=log)
     deployed.wait(lambda: deployed.total(workspace) == CUSTOMERS + ORDERS)
-    (status,) = json.loads(CliRunner().invoke(cli, ["cdc", "status", *where]).stdout)
+    (status,) = spine("cdc", "status", *where).document
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 0
     said = f"OPA is asked for each class of rows: no filter holds {CODE}"

@@ -15,13 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests import shop_route as deployed
-from typer.testing import CliRunner
+from tests.conftest import Spine
 
 from dataspine.adapters import routes
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli import shop
-from dataspine.cli.main import app as cli
 from dataspine.core.clock import utc_now
 from dataspine.core.workspace import Workspace
 from dataspine.web.app import create_app
@@ -203,28 +202,30 @@ def test_bad_dead_letter_questions_are_refused(client: TestClient, query: str, s
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_dead_letter_is_shown_with_its_contents_only_on_request(workspace: Workspace) -> None:
+def test_dead_letter_is_shown_with_its_contents_only_on_request(
+    workspace: Workspace, spine: Spine
+) -> None:
     command = ["cdc", "dlq", "show", "1", "--json", "--workspace", str(workspace.root)]
-    plain, whole = (CliRunner().invoke(cli, [*command, *more]) for more in ([], ["--payload"]))
-    assert (plain.exit_code, whole.exit_code) == (0, 0)
-    document = json.loads(plain.stdout)
+    plain, whole = spine(*command), spine(*command, "--payload")
+    assert (plain.status, whole.status) == (0, 0)
+    document = plain.document
     assert document["codes"] == ["residency.home_not_allowed"]
-    assert [x for x in emails(workspace) if x in plain.output] == []
-    shown = json.loads(whole.stdout)
+    assert [x for x in emails(workspace) if x in plain.stdout + plain.stderr] == []
+    shown = whole.document
     assert shown["payload"].keys() > {"id", "country"}
     assert shown == {**document, "payload": shown["payload"]}
 
 
-def test_status_is_told_on_the_command_line(workspace: Workspace) -> None:
+def test_status_is_told_on_the_command_line(workspace: Workspace, spine: Spine) -> None:
     command = ["cdc", "status", "--workspace", str(workspace.root)]
     now, past = utc_now().isoformat(), (utc_now() - timedelta(seconds=70)).isoformat()
     sampled = {"lag": LAG, "slot_lag_bytes": {"shop": 6400}, "problem": ""}
     said(workspace, state="streaming", at=now, since=past, fresh_seconds=3600, **sampled)
-    shown = CliRunner().invoke(cli, command)
-    (document,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    shown = spine(*command)
+    (document,) = spine(*command, "--json").document
     parked = document["outcomes"]["us-lake"]["parked"]
-    lines = shown.output.splitlines()
-    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert shown.status == 0
     assert lines[0] == f"shop-to-us  streaming since {past}"
     assert lines[1].split() == ["lag", "us-lake", "p50", "0.25", "s,", "p95", "0.50", "s"]
     assert lines[2].split() == ["log", "kept", "shop", "6,400", "bytes"]
@@ -233,14 +234,14 @@ def test_status_is_told_on_the_command_line(workspace: Workspace) -> None:
     assert document["outcomes"] == {"us-lake": deployed.outcomes(workspace)}
 
     said(workspace, state="streaming", at=past, since=past, fresh_seconds=15)
-    (document,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    (document,) = spine(*command, "--json").document
     assert (document["state"], document["since"]) == ("silent", past)
 
 
-def test_parked_rows_are_listed_whole_in_a_pipe(workspace: Workspace) -> None:
+def test_parked_rows_are_listed_whole_in_a_pipe(workspace: Workspace, spine: Spine) -> None:
     command = ["cdc", "dlq", "list", "--limit", "1", "--workspace", str(workspace.root)]
-    shown = CliRunner().invoke(cli, command)
-    (letter,) = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)["letters"]
+    shown = spine(*command)
+    (letter,) = spine(*command, "--json").document["letters"]
     assert shown.stdout.splitlines()[1].split() == [
         str(letter["id"]),
         "us-lake",

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 from tests import shop_route as deployed
-from typer.testing import CliRunner
+from tests.conftest import Spine
 
 from dataspine.adapters.route_deploy import slot_name
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
-from dataspine.cli.main import app as cli
 from dataspine.core.workspace import Workspace
 
 pytestmark = pytest.mark.integration
@@ -34,7 +33,9 @@ def dsn(opa: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield dsn
 
 
-def test_snapshot_and_end_of_one_leave_the_other_alone(tmp_path: Path, opa: Path, dsn: str) -> None:
+def test_snapshot_and_end_of_one_leave_the_other_alone(
+    tmp_path: Path, opa: Path, dsn: str, spine: Spine
+) -> None:
     workspaces = [deployed.deploy(tmp_path / who / "shop", opa) for who in ("ann", "bob")]
     names = [(slot_name(w.state, deployed.NAME, "shop"),) for w in workspaces]
     events = CUSTOMERS + ORDERS
@@ -47,7 +48,7 @@ def test_snapshot_and_end_of_one_leave_the_other_alone(tmp_path: Path, opa: Path
         deployed.wait(lambda: deployed.state(workspaces[0])[0] == "streaming")
         before = _status(workspaces[0])
 
-        _end(workspaces[1], running.pop())
+        _end(spine, workspaces[1], running.pop())
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == names[:1]
         order = f"INSERT INTO orders VALUES ({ORDERS + 1}, 1, 'DE', 'EUR', 1, 'placed')"
         deployed.rows(dsn, order)
@@ -57,7 +58,7 @@ def test_snapshot_and_end_of_one_leave_the_other_alone(tmp_path: Path, opa: Path
         after = _status(workspaces[0])
         assert [after[word] for word in ("state", "since")] == ["streaming", before["since"]]
 
-        _end(workspaces[0], running.pop())
+        _end(spine, workspaces[0], running.pop())
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == []
     finally:
         for child in running:
@@ -69,11 +70,11 @@ def _status(workspace: Workspace) -> Mapping[str, Any]:
     return RouteStore(workspace.database).get(deployed.NAME).status
 
 
-def _end(workspace: Workspace, child: subprocess.Popen[bytes]) -> None:
+def _end(spine: Spine, workspace: Workspace, child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 0
-    ended = CliRunner().invoke(cli, ["cdc", "destroy", "--workspace", str(workspace.root)])
-    assert ended.exit_code == 0, ended.output
+    ended = spine("cdc", "destroy", "--workspace", str(workspace.root))
+    assert ended.status == 0, ended.stderr
 
 
 def test_name_is_stable_short_and_one_of_its_own(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dataspine.adapters.policy import content_of, dev_key
 from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
 from dataspine.bundles.folder import write_folder
 from dataspine.cli import bundle_keys, completion
-from dataspine.cli.context import Json, WorkspaceOption, exit_with, options
+from dataspine.cli.context import exit_with, options
 from dataspine.cli.impact import progress, show
 from dataspine.cli.output import Output
 from dataspine.core.errors import InputError
@@ -74,11 +74,9 @@ def build(
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Leave it unsigned: equal sources, equal bytes.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Build the workspace's bundle, signed with this clone's key, sequence 0."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         content = content_of(session.workspace, opa=session.opa_path)
         if unsigned:
@@ -109,11 +107,9 @@ def sign_(
         Path | None, typer.Option("-o", "--output", help="The file to write, else the same.")
     ] = None,
     reports: Reports = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Sign a bundle's content for a channel, where the key is; nothing is published."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         content = unpack(read_archive(str(file)))
         check(content.files, session.opa_path)
@@ -148,11 +144,9 @@ def verify_(
         ),
     ] = None,
     trust: Trusted = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Check a bundle: signature, files, roots, digest, built-ins, and that none is newer."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         bundle = verified(session, read_archive(str(file)), channel=channel, keys=trust or ())
     document = _facts(bundle)
@@ -169,11 +163,9 @@ def unpack_(
         Path | None, typer.Argument(help="A bundle; what decides here if left out.")
     ] = None,
     trust: Trusted = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Write a verified bundle as a folder for conftest and OPA, with its `.revision`."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         if file is not None:
             data = read_archive(str(file))
@@ -193,11 +185,9 @@ def diff(
         str, typer.Argument(help="A channel, a file, a workspace's folder, or a digest.")
     ],
     after: Annotated[str, typer.Argument(help="Another one.")],
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Show what differs between two bundles: files, and in data each value."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         found = difference(named_content(session, before), named_content(session, after))
     chosen.output.document(found.document())
@@ -216,11 +206,9 @@ def publish(
     run: Annotated[
         bool, typer.Option("--run-tests", help="Run the workspace's rule tests, and record them.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Reserve a sequence, sign where the key is, and make the bundle what a channel serves."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         found = _read(reports)
         if run:
@@ -236,14 +224,12 @@ def promote(
     proposed: Proposed,
     channel: Target,
     key: KeyOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Replay decisions on a bundle; when policy allows it, sign it and let a channel serve it.
 
     What decides here now judges, never the bundle itself. Exits with 1 when it is denied.
     """
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         candidate = bundle_promote.candidate(session, proposed)
         with progress(chosen.output) as told:
@@ -267,11 +253,9 @@ def approve(
     proposed: Proposed,
     channel: Target,
     reason: Annotated[str | None, typer.Option(help="Why; it is kept with the approval.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Approve that a channel goes from what it serves now to a bundle; the rules say who counts."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         candidate = bundle_promote.candidate(session, proposed)
         approval = bundle_promote.approve(session, candidate, channel, reason=reason)
@@ -287,11 +271,9 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; it is signed with the order.")],
     channel: Channel = "stable",
     key: KeyOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Publish an earlier content again under a new sequence; no policy is asked."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         published = bundle_publish.rollback(session, channel, to=to, reason=reason, key=key)
     chosen.output.document(published.document())

@@ -13,7 +13,7 @@ from dataspine.adapters.bundle_keys import known_keys
 from dataspine.adapters.bundle_publish import CHANNELS
 from dataspine.bundles import SigningKey, generate_key
 from dataspine.bundles.keys import ALGORITHMS
-from dataspine.cli.context import Json, WorkspaceOption, options
+from dataspine.cli.context import options
 from dataspine.core.errors import InputError
 
 __all__ = ["app"]
@@ -22,11 +22,11 @@ app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback(epilog="Example: spine bundle keys")
-def keys(context: typer.Context, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def keys(context: typer.Context) -> None:
     """List the keys that count here and the ones that you hold."""
     if context.invoked_subcommand is not None:
         return
-    chosen = options(as_json, workspace)
+    chosen = options()
     found = list(known_keys(chosen.workspace()))
     chosen.output.document([each.document() for each in found])
     rows: list[tuple[object, ...]] = [
@@ -52,10 +52,9 @@ def new(
     channel: Annotated[
         list[str] | None, typer.Option("--channel", "-c", help="What it may sign for; repeatable.")
     ] = None,
-    as_json: Json = False,
 ) -> None:
     """Make a key pair, and print the `trust` entry to paste into spine.yaml."""
-    output = options(as_json, None).output
+    output = options().output
     named = tuple(channel or CHANNELS)
     unknown = [each for each in named if each not in CHANNELS]
     if unknown:

@@ -17,7 +17,7 @@ from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import completion
-from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.cli.context import DENIED, Options, options
 from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
 
@@ -41,25 +41,21 @@ RouteFile = Annotated[
 def plan(
     route: RouteFile = None,
     form: FormatOption = Format.TEXT,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Say whether a route may be deployed; change nothing."""
-    _decided(options(as_json, workspace), route, apply=False, form=form)
+    _decided(options(), route, apply=False, form=form)
 
 
 @app.command(epilog="Example: spine cdc apply streaming/cdc/data-spine.yaml")
-def apply(
-    route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False
-) -> None:
+def apply(route: RouteFile = None) -> None:
     """Deploy a route when policy allows it."""
-    _decided(options(as_json, workspace), route, apply=True)
+    _decided(options(), route, apply=True)
 
 
 @app.command(epilog="Example: spine cdc run")
-def run(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def run(route: RouteFile = None) -> None:
     """Run a deployed route until Ctrl-C: snapshot first, then live changes."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -81,9 +77,9 @@ def run(route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Jso
 
 
 @app.command(epilog="Example: spine cdc status")
-def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def status() -> None:
     """Show every route's state, outcomes and lag."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         found = routes.views(session)
     chosen.output.document([view.document() for view in found])
@@ -94,11 +90,9 @@ def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: spine cdc destroy streaming/cdc/data-spine.yaml")
-def destroy(
-    route: RouteFile = None, workspace: WorkspaceOption = None, as_json: Json = False
-) -> None:
+def destroy(route: RouteFile = None) -> None:
     """Drop a route's slot and publication, and forget the route; sinks keep their rows."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         gone = row_replicate.destroy(session, _path(chosen, route))
     chosen.output.document({"route": gone.name, "destroyed": True})
@@ -113,11 +107,9 @@ def list_(
     sink: Annotated[str | None, typer.Option(help="Of one sink.")] = None,
     table: Annotated[str | None, typer.Option(help="Of one table.")] = None,
     code: Annotated[str | None, typer.Option(help="Parked for this reason.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """List parked rows, oldest first, without their contents."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with (
         chosen.session() as session,
         row_replicate.dead_letters(session, _path(chosen, route)) as store,
@@ -141,11 +133,9 @@ def show(
     payload: Annotated[
         bool, typer.Option("--payload", help="Show the row itself, personal data included.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Show where a parked row came from and why it was parked; its contents only on request."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with (
         chosen.session() as session,
         row_replicate.dead_letters(session, _path(chosen, route)) as store,
@@ -165,11 +155,9 @@ def show(
 def replay(
     route: RouteFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Put parked rows through the current gate; newer rows are never overwritten."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.deciding() as session:
         report = row_replicate.replay_dead_letters(session, _path(chosen, route), dry_run=dry_run)
     chosen.output.document(report.document())
@@ -180,11 +168,9 @@ def replay(
 def discard(
     letter: Annotated[int, typer.Argument(help="A parked row's id.")],
     route: RouteFile = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Give a parked row up for good."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with (
         chosen.session() as session,
         row_replicate.dead_letters(session, _path(chosen, route)) as store,

@@ -27,9 +27,7 @@ from dataspine.web.advertisement import advertised
 
 __all__ = [
     "DENIED",
-    "Json",
     "Options",
-    "WorkspaceOption",
     "exit_with",
     "located",
     "options",
@@ -40,21 +38,6 @@ DENIED = 1
 PANEL = "Options of all commands"
 
 Answer = TypeVar("Answer")
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=PANEL)
-]
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace",
-        "-w",
-        metavar="DIR",
-        envvar="SPINE_WORKSPACE",
-        help="The workspace's folder.",
-        rich_help_panel=PANEL,
-    ),
-]
 
 # What was given for the command that runs; click's context is not at hand everywhere.
 _given: ContextVar[dict[str, Any] | None] = ContextVar("given", default=None)
@@ -161,8 +144,8 @@ class Options:
             return url if is_current(workspace, session.bundles) else None
 
 
-def options(as_json: bool = False, workspace: Path | None = None) -> Options:
-    """Return the options of the command that runs; the parameters count where none runs."""
+def options() -> Options:
+    """Return the options of the command that runs."""
     given = _given.get() or {}
     local, demanded = bool(given.get("local")), bool(given.get("demanded"))
     if local and demanded:
@@ -174,8 +157,8 @@ def options(as_json: bool = False, workspace: Path | None = None) -> Options:
         )
     opa = os.environ.get("SPINE_OPA")
     return Options(
-        Output(as_json=bool(given.get("as_json", as_json)), quiet=bool(given.get("quiet"))),
-        given.get("workspace", workspace),
+        Output(as_json=bool(given.get("as_json")), quiet=bool(given.get("quiet"))),
+        given.get("workspace"),
         Path(opa) if opa else None,
         server=None if local else given.get("server"),
         demanded=demanded,

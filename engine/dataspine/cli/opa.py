@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dataspine.cli.context import Json, Options, WorkspaceOption, options
+from dataspine.cli.context import Options, options
 from dataspine.core.errors import DataSpineError, InputError
 from dataspine.decisions.program import find_opa, install_opa
 
@@ -20,16 +20,16 @@ app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(epilog="Example: spine opa install")
-def install(as_json: Json = False) -> None:
+def install() -> None:
     """Install the pinned OPA into the user's cache: built with Go, else downloaded."""
-    output = options(as_json, None).output
+    output = options().output
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
         console=output.err,
         transient=True,
-        disable=as_json or not output.err.is_terminal,
+        disable=output.as_json or not output.err.is_terminal,
     ) as progress:
         task = progress.add_task("Installing OPA (20-60 s with Go) …", total=None)
         program = install_opa(progress=lambda text: progress.update(task, description=text))
@@ -39,9 +39,9 @@ def install(as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: spine opa status")
-def status(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
+def status() -> None:
     """Show which OPA decides here, and which revision decides in each sidecar."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     program = find_opa(chosen.opa)
     document: dict[str, Any] = {
         "path": str(program.path),
@@ -83,8 +83,6 @@ def config(
     to: Annotated[
         Path | None, typer.Option("-o", "--output", help="A new folder for its files.")
     ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Print the file and the command line of a stock OPA beside an application.
 
@@ -92,7 +90,7 @@ def config(
     """
     from dataspine.adapters.sidecar import plan, write_files
 
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         sidecar = plan(
             session,
@@ -130,13 +128,11 @@ def token(
         Path | None, typer.Option("--token-file", help="Write it there, mode 0600.")
     ] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="End its token instead.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Issue a sidecar's token, which ends the one before; only its hash is kept."""
     from dataspine.adapters.sidecar import write_secret
 
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         if revoke:
             session.fleet.revoke(instance)
@@ -156,11 +152,9 @@ def release(
     channel: Annotated[str, typer.Argument(help="The channel.")],
     sequence: Annotated[int, typer.Argument(help="The sequence that is held.")],
     reason: Annotated[str, typer.Option(help="Why it may be offered again.")],
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Offer a bundle again to the sidecars that it was held from."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     with chosen.session() as session:
         session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
     chosen.output.document({"channel": channel, "sequence": sequence, "released": True})
@@ -171,15 +165,13 @@ def release(
 def discovery(
     key: Annotated[Path | None, typer.Option(help="The private key; else this clone's.")] = None,
     key_id: Annotated[str, typer.Option(help="Its id under trust in spine.yaml.")] = "",
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Sign and publish which channel each ring follows, and whose signatures count there."""
     from dataspine.adapters.policy import dev_key
     from dataspine.adapters.sidecar import publish_discovery
     from dataspine.bundles import SigningKey
 
-    chosen = options(as_json, workspace)
+    chosen = options()
     if (key is None) != (not key_id):
         raise InputError("a key has an id", where="--key-id", remedy="Name both.")
     with chosen.session() as session:

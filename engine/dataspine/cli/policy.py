@@ -17,7 +17,7 @@ from dataspine.adapters.policy_mutants import Mutant, mutants, survivors, try_mu
 from dataspine.adapters.rule_library import Library, custom_library, product_library
 from dataspine.adapters.rules_reference import differing, rules_pages, write_pages
 from dataspine.adapters.tools.opa import Opa
-from dataspine.cli.context import DENIED, Json, Options, WorkspaceOption, options
+from dataspine.cli.context import DENIED, Options, options
 from dataspine.cli.impact import progress, show
 from dataspine.cli.report import Format, FormatOption, prepare, print_report
 from dataspine.core.clock import parse_rfc3339
@@ -50,11 +50,9 @@ def check(
         bool, typer.Option("--mutants", help="Also change each line and see if a test notices.")
     ] = False,
     form: FormatOption = Format.TEXT,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Check everything that must hold for rules before they may enter a bundle."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     _checked(chosen, folder, FAST if fast else ALL, form, mutate=mutate)
 
 
@@ -62,11 +60,9 @@ def check(
 def lint(
     folder: Policies = None,
     form: FormatOption = Format.TEXT,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Check how rules are written: format, compiler, schemas, regal, METADATA."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     _checked(chosen, folder, LINT, form)
 
 
@@ -74,11 +70,9 @@ def lint(
 def run_tests(
     folder: Policies = None,
     form: FormatOption = Format.TEXT,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Run the rules' tests: every line reached, every rule denies, every entry point refuses."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     _checked(chosen, folder, TESTS, form)
 
 
@@ -91,11 +85,9 @@ def docs(
     check_only: Annotated[
         bool, typer.Option("--check", help="Only compare, and fail on a difference.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Write the reference: a page for each rule, their index, and the matrix of controls."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     pages = rules_pages(_library(chosen, folder))
     changed = differing(pages, to) if check_only else write_pages(pages, to)
     chosen.output.document({"pages": len(pages), "changed": changed})
@@ -227,11 +219,9 @@ def impact_(
     since: Annotated[str | None, typer.Option(help="Recorded at or after, RFC 3339.")] = None,
     until: Annotated[str | None, typer.Option(help="Recorded before, RFC 3339.")] = None,
     examples: Annotated[int, typer.Option(min=0, max=1000, help="How many of each kind.")] = 5,
-    workspace: WorkspaceOption = None,
-    as_json: Json = False,
 ) -> None:
     """Show which decisions a candidate bundle would change. Exits with 1 on deny to allow."""
-    chosen = options(as_json, workspace)
+    chosen = options()
     period = Period(*(parse_rfc3339(end) if end else None for end in (since, until)))
     with chosen.session() as session:
         pair = candidate_of(session, candidate), active_of(session, base or session.channel)
