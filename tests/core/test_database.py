@@ -1,6 +1,8 @@
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from dataspine.core import database as module
 from dataspine.core.database import Database
@@ -25,4 +27,27 @@ def test_a_writer_that_gets_no_turn_in_time_is_told_so(
     }
     with database.begin() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    database.close()
+
+
+def test_an_empty_an_older_and_a_newer_file_are_refused_and_a_migrated_one_is_not(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "spine.db")
+
+    def told() -> str:
+        with pytest.raises(UnavailableError) as raised:
+            database.require_current()
+        assert (raised.value.code, raised.value.retry) == ("spine.database_version", False)
+        return raised.value.problem
+
+    scripts = ScriptDirectory(str(files("dataspine.core").joinpath("migrations")))
+    head = scripts.get_current_head()
+    assert told() == f"the database is at version none, this program needs {head}"
+    database.migrate()
+    database.require_current()
+    for other in ("0001", "9999"):
+        with database.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = ?", (other,))
+        assert told() == f"the database is at version {other}, this program needs {head}"
     database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -191,14 +192,10 @@ def with_options_of_all(command: TyperGroup | TyperCommand, *, root: bool = True
 
     They may stand before or after the command's own arguments, and before its name.
     """
-    own = {parameter.name: parameter for parameter in command.params}
-    for option in _options_of_all():
+    for option in map(copy.copy, _options_of_all()):
         # A group shows its commands; the options are shown where they are mostly written.
         option.hidden = not root and isinstance(command, TyperGroup)
-        if option.name in own:
-            own[option.name].callback = option.callback
-        else:
-            command.params.append(option)
+        command.params.append(option)
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             if isinstance(each, TyperGroup | TyperCommand):
@@ -250,6 +247,7 @@ def _signature(
     """Declare the options of all commands; typer makes them of a signature only."""
 
 
+@functools.cache
 def _options_of_all() -> list[TyperOption]:
     carrier = typer.Typer(add_completion=False)
     carrier.command()(_signature)

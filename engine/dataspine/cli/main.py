@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -249,6 +250,7 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=os.environ.get("SPINE_LOG", "WARNING").upper(), handlers=[handler])
 
 
+@functools.cache
 def command() -> TyperGroup:
     """Return the whole command line, every command with the options of all commands."""
     root = cast("TyperGroup", get_command(app))

@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from dataspine.core.errors import UnavailableError
 
@@ -28,6 +24,9 @@ __all__ = ["Database", "metadata"]
 metadata = sa.MetaData()
 
 BUSY_MS = 5_000
+
+_MIGRATIONS = files("dataspine.core").joinpath("migrations")
+_VERSION = sa.text("SELECT version_num FROM alembic_version")
 
 
 class Database:
@@ -77,15 +76,14 @@ class Database:
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with _translated(self.path), self._engine.begin() as connection:
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                _upgrade(connection)
 
     def require_current(self) -> None:
         """Raise ``UnavailableError`` unless the schema is this program's."""
-        head = ScriptDirectory.from_config(_alembic()).get_current_head()
+        head = _head()
         with _translated(self.path), self._engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+            known = sa.inspect(connection).has_table("alembic_version")
+            current = connection.scalar(_VERSION) if known else None
         if current != head:
             error = UnavailableError(
                 f"the database is at version {current or 'none'}, this program needs {head}",
@@ -110,10 +108,21 @@ class Database:
         self._engine.dispose()
 
 
-def _alembic() -> Config:
+def _upgrade(connection: sa.Connection) -> None:
+    # Imported where it is used: it takes as long to import as a short command to run.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
     config = Config()
-    config.set_main_option("script_location", str(files("dataspine.core").joinpath("migrations")))
-    return config
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _head() -> str:
+    """Return the newest migration's number, which its file's name begins with."""
+    names = (each.name for each in _MIGRATIONS.joinpath("versions").iterdir())
+    return max(name.partition("_")[0] for name in names if name.endswith(".py"))
 
 
 def _configure(connection: Any, _record: Any) -> None:
