@@ -69,7 +69,7 @@ def test_service_withdraws_no_other_service(state: Path) -> None:
         {"url": "https://127.0.0.1:8600"},
         {"url": "http://[::1"},
         {"url": 7},
-        {"pid": str(os.getpid())},
+        pytest.param({"pid": str(os.getpid())}, id="pid as text"),
     ],
     ids=str,
 )

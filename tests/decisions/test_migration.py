@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
 
-from dataspine.core.database import Database, _alembic, metadata
+from dataspine.core.database import Database, metadata, upgrade
 from dataspine.decisions import _tables
 from dataspine.decisions.decision_log import DecisionLog
 
@@ -49,10 +48,8 @@ def test_what_was_logged_before_is_still_found(tmp_path: Path) -> None:
         "result": {"allow": False, "violations": [{"code": "pii.untagged_field"}]},
     }
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'spine.db'}")
-    config = _alembic()
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0006")
+        upgrade(connection, "0006")
         connection.exec_driver_sql(
             "INSERT INTO decision_log (decision_id, at, path, revision, received_at, document)"
             " VALUES (?, ?, ?, 'r1', '2026-11-23T09:00:01Z', ?)",

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from dataspine.core.errors import UnavailableError
 
-__all__ = ["Database", "metadata"]
+__all__ = ["Database", "metadata", "upgrade"]
 
 metadata = sa.MetaData()
 
@@ -76,7 +76,7 @@ class Database:
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with _translated(self.path), self._engine.begin() as connection:
-                _upgrade(connection)
+                upgrade(connection)
 
     def require_current(self) -> None:
         """Raise ``UnavailableError`` unless the schema is this program's."""
@@ -108,7 +108,8 @@ class Database:
         self._engine.dispose()
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection, revision: str = "head") -> None:
+    """Run the migrations up to a revision in the connection's transaction."""
     # Imported where it is used: it takes as long to import as a short command to run.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
@@ -116,7 +117,7 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _head() -> str:
