@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONFTEST := 0.71.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
+# Idle workers take from busy ones; a worker has servers of its own, so there are few.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 STATIC := web/dataspine/web/static/lineage
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 # OPA lives in the user's cache; tests and linters find it there as `spine` itself does.
@@ -51,10 +53,10 @@ demo: setup  ## Run the whole story, end to end, in under a minute
 	@$(BIN)/spine demo $(ARGS)
 
 test: setup bundle  ## Run the tests, without the long fault tests
-	$(BIN)/python -m pytest -q -m "not faults and not bench" $(ARGS)
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not faults and not bench" $(ARGS)
 
 test-unit: .venv/.ready  ## Run only what needs no real component
-	$(BIN)/python -m pytest -q -m "not integration and not faults and not bench" $(ARGS)
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not integration and not faults and not bench" $(ARGS)
 
 test-faults: setup bundle  ## Run the long kill and load tests
 	$(BIN)/python -m pytest -q -m faults tests/faults $(ARGS)

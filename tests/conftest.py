@@ -1,18 +1,14 @@
 """What every test shares: where OPA is, a quiet environment, and what must not be skipped in CI."""
 
-import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.command import Run, run
 
 from dataspine.adapters.tools.program import find_program
-from dataspine.cli.main import main
 
 REQUIRE_ALL = os.environ.get("SPINE_REQUIRE") == "all"
 
@@ -24,35 +20,12 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not on this machine")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a command left: its exit code and what it wrote."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.stdout)
-
-
 Spine = Callable[..., Run]
 
 
 @pytest.fixture
-def spine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Spine:
+def spine() -> Spine:
     """Return a function that runs ``spine ARGUMENTS`` in this process."""
-
-    def run(*arguments: str) -> Run:
-        monkeypatch.setattr(sys, "argv", ["spine", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Run(ended.value.code, captured.out, captured.err)
-
     return run
 
 

@@ -1,4 +1,4 @@
-"""A workspace in mode ``released``, its keys, and the ``spine`` command as a process."""
+"""A workspace in mode ``released``, its keys, and the ``spine`` command on it."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.command import run
 
 from dataspine.adapters.init import init
 from dataspine.bundles import SigningKey, generate_key
@@ -63,10 +64,9 @@ class Released:
 
     def spine(self, *arguments: str, **more: str) -> tuple[int, str, str]:
         """Return exit code, output and complaints of a command."""
-        with self.start(*arguments, **more) as process:
-            out, err = process.communicate(timeout=120)
-        assert b"Traceback" not in err
-        return process.returncode, out.decode(), err.decode()
+        done = run(*arguments, folder=self.root, environment=self.environment(**more))
+        assert "Traceback" not in done.stderr
+        return done.status, done.stdout, done.stderr
 
     def document(self, *arguments: str, **more: str) -> Any:
         """Return the JSON document of a command that succeeds."""

@@ -1,9 +1,8 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import Run, run
 
 from dataspine.adapters.init import init
 from dataspine.cli.output import Output
@@ -19,33 +18,26 @@ def workspace(tmp_path: Path) -> Workspace:
     return init(tmp_path / "shop", name="shop", told=lambda _: None)
 
 
-def _spine(workspace: Workspace, opa: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dataspine.cli", *arguments],
-        cwd=workspace.root,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(workspace.root), "SPINE_OPA": str(opa)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def _spine(workspace: Workspace, opa: Path, *arguments: str) -> Run:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(workspace.root), "SPINE_OPA": str(opa)}
+    return run(*arguments, folder=workspace.root, environment=environment)
 
 
 def test_denied_publish_exits_1_and_names_file_line_and_remedy(
     workspace: Workspace, opa: Path
 ) -> None:
-    run = _spine(workspace, opa, "schema", "publish", "shop.customers", "schema/customers.avsc")
-    assert run.returncode == 1
-    assert "error pii.untagged_field schema/customers.avsc:11" in run.stdout
-    assert "→ Tag email" in run.stdout
+    done = _spine(workspace, opa, "schema", "publish", "shop.customers", "schema/customers.avsc")
+    assert done.status == 1
+    assert "error pii.untagged_field schema/customers.avsc:11" in done.stdout
+    assert "→ Tag email" in done.stdout
 
 
 def test_json_is_one_document(workspace: Workspace, opa: Path) -> None:
     argv = ("schema", "publish", "shop.orders", "schema/orders.proto", "--json")
-    run = _spine(workspace, opa, *argv)
-    told = json.loads(run.stdout)
-    assert run.returncode == 0
-    assert (told["allow"], told["published"]["semver"], run.stderr) == (True, "1.0.0", "")
+    done = _spine(workspace, opa, *argv)
+    told = json.loads(done.stdout)
+    assert done.status == 0
+    assert (told["allow"], told["published"]["semver"], done.stderr) == (True, "1.0.0", "")
 
 
 @pytest.mark.parametrize(
@@ -65,24 +57,24 @@ def test_exit_code_and_message_without_a_traceback(
     workspace: Workspace, opa: Path, arguments: tuple[str, ...], status: int, where: str
 ) -> None:
     (workspace.root / "bad.avsc").write_text(AVRO)
-    run = _spine(workspace, opa, *arguments)
-    assert run.returncode == status
-    assert where in run.stderr
-    assert "Traceback" not in run.stderr
+    done = _spine(workspace, opa, *arguments)
+    assert done.status == status
+    assert where in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_missing_engine_denies_with_exit_3(workspace: Workspace) -> None:
     argv = ("schema", "publish", "shop.orders", "schema/orders.proto")
-    run = _spine(workspace, Path("/nowhere/opa"), *argv)
-    assert run.returncode == 3
+    done = _spine(workspace, Path("/nowhere/opa"), *argv)
+    assert done.status == 3
 
 
 def test_unknown_key_names_its_line(workspace: Workspace, opa: Path) -> None:
     settings = workspace.root / "spine.yaml"
     settings.write_text("name: shop\nmode: dev\nmoed: x\n")
-    run = _spine(workspace, opa, "schema", "subjects")
-    assert run.returncode == 2
-    assert "spine.yaml:3: unknown key 'moed'" in run.stderr
+    done = _spine(workspace, opa, "schema", "subjects")
+    assert done.status == 2
+    assert "spine.yaml:3: unknown key 'moed'" in done.stderr
 
 
 def test_clone_gets_its_own_key_by_init(workspace: Workspace, opa: Path) -> None:
@@ -90,7 +82,7 @@ def test_clone_gets_its_own_key_by_init(workspace: Workspace, opa: Path) -> None
     before = _spine(workspace, opa, "bundle", "build")
     made = _spine(workspace, opa, "init", ".")
     after = _spine(workspace, opa, "bundle", "build")
-    assert [run.returncode for run in (before, made, after)] == [2, 0, 0]
+    assert [done.status for done in (before, made, after)] == [2, 0, 0]
     assert (workspace.state / "keys" / "dev.pem").stat().st_mode & 0o777 == 0o600
 
 
@@ -102,7 +94,7 @@ def test_changed_pack_is_named_with_exit_4(workspace: Workspace, opa: Path) -> N
         file.write("x")
     changed = _spine(workspace, opa, "evidence", "verify", "pack")
     assert json.loads(built.stdout)["decisions"] == 1
-    assert [run.returncode for run in (built, whole, changed)] == [0, 0, 4]
+    assert [done.status for done in (built, whole, changed)] == [0, 0, 4]
     assert "lineage.jsonl" in changed.stderr
 
 

@@ -1,11 +1,9 @@
 """`spine opa`: the commands about sidecars, as a user calls them."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import run
 from tests.integration.fleet import Control
 
 pytestmark = pytest.mark.integration
@@ -17,23 +15,14 @@ def control(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Control:
 
 
 def _spine(control: Control, *arguments: str) -> tuple[int, dict[str, object]]:
-    argv = [sys.executable, "-m", "dataspine.cli", "opa", *arguments, "--json"]
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(control.root),
         "SPINE_OPA": str(control.opa),
     }
-    run = subprocess.run(
-        argv,
-        cwd=control.root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in run.stderr
-    return run.returncode, json.loads(run.stdout)
+    done = run("opa", *arguments, "--json", folder=control.root, environment=environment)
+    assert "Traceback" not in done.stderr
+    return done.status, done.document
 
 
 def test_a_ring_is_a_file_with_discovery_and_a_command_line(control: Control) -> None:
