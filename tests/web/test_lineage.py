@@ -111,6 +111,16 @@ def test_what_is_not_there_is_404(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+def test_a_missing_run_is_told_with_what_to_do(client: TestClient) -> None:
+    told = client.get("/api/v1/runs/none").json()
+    assert (told["code"], told["problem"], told["where"], told["remedy"]) == (
+        "input.not_found",
+        "no such run",
+        "none",
+        "GET /api/v1/runs lists the runs there are.",
+    )
+
+
 def test_the_page_needs_nothing_that_the_policy_forbids(client: TestClient) -> None:
     page = client.get("/lineage")
     assert page.headers["content-type"].startswith("text/html")

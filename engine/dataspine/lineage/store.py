@@ -128,7 +128,9 @@ class LineageStore:
             found = connection.execute(sa.select(runs).where(runs.c.run_id == run_id))
             row = found.mappings().one_or_none()
             if row is None:
-                raise NotFoundError("no such run", where=run_id)
+                raise NotFoundError(
+                    "no such run", where=run_id, remedy="GET /api/v1/runs lists the runs there are."
+                )
             told = sa.select(events.c.body).where(events.c.run_id == run_id)
             told = told.order_by(events.c.event_time, events.c.seq).limit(1000)
             return {**_run(row), "events": [json.loads(b) for b in connection.scalars(told)]}
