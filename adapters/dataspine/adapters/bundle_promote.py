@@ -7,7 +7,7 @@ would change, who wrote and tested it, who approved that this channel goes from 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,11 @@ class Promotion:
 
     channel: str
     revision: str
-    decision: Decision | None
-    impact: Impact | None
-    approvals: Sequence[Approval]
-    publication: Publication | None
-    changed: bool
+    decision: Decision | None = None
+    impact: Impact | None = None
+    approvals: Sequence[Approval] = ()
+    publication: Publication | None = None
+    changed: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -172,12 +172,13 @@ def promote(
     )
     current = session.bundles.active(channel)
     step = _step(channel, current, proposed)
-    approvals = session.approvals.of(step)
+    approvals = tuple(session.approvals.of(step))
+    asked = Promotion(channel, proposed.opened.bundle.revision, approvals=approvals)
     if current is None:
-        return _released(session, proposed, held, step)
+        # An empty channel takes its first bundle unasked: no approval counts.
+        return _released(session, proposed, held, step, replace(asked, approvals=()))
     if current.digest == proposed.digest:
-        active = session.bundles.publication(channel, current.sequence)
-        return _promotion(step, proposed, None, None, approvals, active)
+        return replace(asked, publication=session.bundles.publication(channel, current.sequence))
     # 2. What it would change, and what the rules say about that; without rules nothing is asked.
     _ = session.active
     sequence = session.bundles.reserve(channel, proposed.digest)
@@ -191,23 +192,19 @@ def promote(
         "actor": session.actor,
     }
     decision = session.decide(DecisionInput(POINT, session.clock(), facts))
+    asked = replace(asked, decision=decision, impact=found)
     # 3. A denial is journalled; an allowed step is made with its journal row and lineage event.
     if not decision.allow:
         session.journal.note(decision, name=channel, actor=session.actor)
-        return _promotion(step, proposed, decision, found, approvals, None)
-    return _released(session, proposed, held, step, decision, found, approvals)
+        return asked
+    return _released(session, proposed, held, step, asked)
 
 
-def _released(  # noqa: PLR0913 - one step with what led to it
-    session: Session,
-    proposed: Candidate,
-    held: Publisher,
-    step: Step,
-    decision: Decision | None = None,
-    found: Impact | None = None,
-    approvals: Sequence[Approval] = (),
+def _released(
+    session: Session, proposed: Candidate, held: Publisher, step: Step, asked: Promotion
 ) -> Promotion:
     """Sign for the channel and publish; without a decision it is the channel's first bundle."""
+    decision = asked.decision
 
     def record(connection: sa.Connection, publication: Publication, bundle: Bundle) -> None:
         if decision is not None:
@@ -233,28 +230,7 @@ def _released(  # noqa: PLR0913 - one step with what led to it
         recorded=record,
     )
     publication = session.bundles.publication(step.channel, bundle.sequence)
-    return _promotion(step, proposed, decision, found, approvals, publication, changed=True)
-
-
-def _promotion(  # noqa: PLR0913 - one step with what led to it
-    step: Step,
-    proposed: Candidate,
-    decision: Decision | None,
-    found: Impact | None,
-    approvals: Sequence[Approval],
-    publication: Publication | None,
-    *,
-    changed: bool = False,
-) -> Promotion:
-    return Promotion(
-        step.channel,
-        proposed.opened.bundle.revision,
-        decision,
-        found,
-        tuple(approvals),
-        publication,
-        changed,
-    )
+    return replace(asked, publication=publication, changed=True)
 
 
 def _require_judge(

@@ -32,11 +32,7 @@ def router(session: Session) -> APIRouter:
         return {"instances": session.fleet.instances(), "holds": session.fleet.holds()}
 
     @routes.post("/v1/channels/{channel}/release", status_code=204)
-    def release(
-        channel: str,
-        sequence: Annotated[int, Body(ge=1, le=LARGEST)],
-        reason: Annotated[str, Body()],
-    ) -> None:
+    def release(channel: str, sequence: Sequence, reason: Annotated[str, Body()]) -> None:
         """Offer a bundle again to whom it was held from."""
         session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
 
