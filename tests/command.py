@@ -34,22 +34,15 @@ def run(
 ) -> Run:
     """Run ``spine ARGUMENTS``; what is left out is this process's own."""
     variables = os.environ if environment is None else environment
+    out, err = io.BytesIO(), io.BytesIO()
+    streams = [io.TextIOWrapper(each, "utf-8", write_through=True) for each in (out, err)]
     with contextlib.ExitStack() as stack:
-        out, err = (
-            stack.enter_context(io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True))
-            for _ in range(2)
-        )
         stack.enter_context(mock.patch.dict(os.environ, dict(variables), clear=True))
         stack.enter_context(mock.patch.object(sys, "argv", ["spine", *arguments]))
         stack.enter_context(contextlib.chdir(folder or Path.cwd()))
-        stack.enter_context(contextlib.redirect_stdout(out))
-        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(contextlib.redirect_stdout(streams[0]))
+        stack.enter_context(contextlib.redirect_stderr(streams[1]))
         with pytest.raises(SystemExit) as ended:
             main()
         assert isinstance(ended.value.code, int)
-        return Run(ended.value.code, _read(out), _read(err))
-
-
-def _read(stream: io.TextIOWrapper) -> str:
-    stream.flush()
-    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined, no-any-return]
+        return Run(ended.value.code, out.getvalue().decode(), err.getvalue().decode())

@@ -110,9 +110,8 @@ class Database:
 
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     """Run the migrations up to a revision in the connection's transaction."""
-    # Imported where it is used: it takes as long to import as a short command to run.
-    from alembic import command  # noqa: PLC0415 - see above
-    from alembic.config import Config  # noqa: PLC0415 - see above
+    from alembic import command  # noqa: PLC0415 - slow to import, and few commands migrate
+    from alembic.config import Config  # noqa: PLC0415 - the same
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
