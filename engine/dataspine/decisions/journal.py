@@ -108,7 +108,7 @@ class Journal:
         """Write one entry in the caller's transaction and return its number."""
         row = _row(decision, name=name, actor=actor)
         changed = {"acted": acted, "class_count": class_count, "flush_id": flush_id}
-        key = connection.execute(journal.insert().values(**row, **changed)).inserted_primary_key
+        key = connection.execute(_INSERT, {**row, **changed}).inserted_primary_key
         return int(key[0]) if key is not None else 0
 
     def record_class(

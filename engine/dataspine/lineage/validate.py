@@ -32,6 +32,7 @@ _SECRET_KEY = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.\-]*://)[^/\s@]*:[^/\s@]*@", re.IGNORECASE)
+_SHORT = 64
 _REMEDY = "Send an OpenLineage 2-0-2 run, job or dataset event."
 
 
@@ -95,6 +96,16 @@ def redact(value: Any) -> Any:
 
 
 def _is_secret(key: str) -> bool:
+    # Events repeat a few short keys; what is long is not worth keeping.
+    return _short_is_secret(key) if len(key) <= _SHORT else _looks_secret(key)
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_is_secret(key: str) -> bool:
+    return _looks_secret(key)
+
+
+def _looks_secret(key: str) -> bool:
     return _SECRET_KEY.search(_CAMEL.sub("_", key)) is not None
 
 

@@ -223,12 +223,12 @@ class Registry:
         wanted = reference_key(references)
         identity = digest([parsed.type, parsed.digest, wanted, dict(metadata)])
         identifier = connection.execute(
-            sa.select(schemas.c.id).where(schemas.c.identity == identity)
+            _ID_OF_IDENTITY, {"identity": identity}
         ).scalar_one_or_none()
         if identifier is None:
             content = {"type": parsed.type, "digest": parsed.digest, "text": parsed.text}
-            statement = sa.insert(schemas).values(identity=identity, **content)
-            inserted = connection.execute(statement).inserted_primary_key
+            content["identity"] = identity
+            inserted = connection.execute(_INSERT_SCHEMA, content).inserted_primary_key
             identifier = inserted[0] if inserted is not None else None
         current = self.latest(subject, connection)
         number = current.number + 1 if current is not None else 1
@@ -245,11 +245,8 @@ class Registry:
             "decision_id": decision_id,
             "published_at": rfc3339(published_at),
         }
-        connection.execute(sa.insert(schema_versions), row)
-        stored = _select().where(
-            schema_versions.c.subject == subject, schema_versions.c.number == number
-        )
-        return _version(connection.execute(stored).mappings().one())
+        connection.execute(_INSERT_VERSION, row)
+        return _version(connection.execute(_NEWEST, {"subject": subject}).mappings().one())
 
 
 def _select() -> sa.Select[Any]:
@@ -259,6 +256,10 @@ def _select() -> sa.Select[Any]:
     )
 
 
+# Made once: to build a statement takes longer than to run it.
+_INSERT_SCHEMA = sa.insert(schemas)
+_INSERT_VERSION = sa.insert(schema_versions)
+_ID_OF_IDENTITY = sa.select(schemas.c.id).where(schemas.c.identity == sa.bindparam("identity"))
 _OF_SUBJECT = schema_versions.c.subject == sa.bindparam("subject")
 _NEWEST = _select().where(_OF_SUBJECT).order_by(schema_versions.c.number.desc()).limit(1)
 _HEAD = (
