@@ -7,6 +7,7 @@ from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError
 from dataspine.core.workspace import Workspace
+from dataspine.registry import Contract
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +145,7 @@ def test_claimed_version_is_the_one_the_change_makes(
 
 def test_other_metadata_is_a_patch_in_validate_as_in_publish(session: Session) -> None:
     schema_publish.publish(session, Proposal("shop.card", CARD))
-    proposal = Proposal("shop.card", CARD, metadata={"domain": "shop"})
+    proposal = Proposal("shop.card", CARD, contract=Contract({"domain": "shop"}))
 
     asked = schema_publish.validate(session, proposal)
     made = schema_publish.publish(session, proposal)

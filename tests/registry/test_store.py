@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dataspine.core.database import Database, metadata
-from dataspine.core.errors import InputError, NotFoundError
-from dataspine.registry import Registry, Version, parse
+from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.registry import DELETED, Contract, Registry, Version, parse
 from dataspine.registry._tables import schema_versions
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -32,6 +32,8 @@ def publish(
     text: str = TEXT,
     properties: Mapping[str, str] | None = None,
     references: Sequence[Mapping[str, Any]] = (),
+    contract: Contract | None = None,
+    at: tuple[int, int] | None = None,
 ) -> Version:
     registry = Registry(database)
     with database.begin() as connection:
@@ -41,12 +43,20 @@ def publish(
             parse("AVRO", text, references, lookup=registry.reference),
             semver="1.0.0",
             owner="team-shop",
-            metadata=properties or {},
+            contract=contract or Contract(properties or {}),
             references=references,
             provenance={"actor": "ann"},
             decision_id="d1",
             published_at=AT,
+            at=at,
         )
+
+
+def delete(
+    database: Database, subject: str, number: int | None = None, *, permanent: bool = False
+) -> list[int]:
+    with database.begin() as connection:
+        return Registry(database).delete(connection, subject, number, permanent=permanent, at=AT)
 
 
 def test_a_version_is_read_back_as_it_was_stored(database: Database) -> None:
@@ -112,7 +122,7 @@ def test_a_known_schema_is_found_unless_other_metadata_are_sent(
     database: Database, sent: dict[str, str], known: bool
 ) -> None:
     stored = publish(database, "a", properties={"tier": "gold", "owner": "team-shop"})
-    found = Registry(database).find("a", parse("AVRO", TEXT + " "), metadata=sent)
+    found = Registry(database).find("a", parse("AVRO", TEXT + " "), contract=Contract(sent))
     assert found == (stored if known else None)
 
 
@@ -145,3 +155,122 @@ def test_what_is_unknown_says_so(database: Database) -> None:
         registry.version("a", "2")
     with pytest.raises(InputError, match="no version number"):
         registry.version("a", "x")
+
+
+def test_a_contract_is_stored_whole_and_is_part_of_identity(database: Database) -> None:
+    contract = Contract(
+        {"tier": "gold"},
+        {"**.email": ("PII",)},
+        ("tier",),
+        {"domainRules": [{"name": "r", "type": "CEL", "expr": "size(message.a) > 0"}]},
+    )
+    plain, whole = publish(database, "a"), publish(database, "a", contract=contract)
+
+    assert (plain.id, whole.id) == (1, 2)
+    assert Registry(database).version("a", 2).contract == contract
+    assert whole.document()["ruleSet"] == contract.document()["ruleSet"]
+    parsed = parse("AVRO", TEXT)
+    assert Registry(database).find("a", parsed) == whole
+    assert Registry(database).find("a", parsed, contract=contract) == whole
+    assert Registry(database).find("a", parsed, contract=Contract({"tier": "silver"})) is None
+
+
+def test_a_deleted_version_is_hidden_read_by_its_id_and_not_numbered_again(
+    database: Database,
+) -> None:
+    registry = Registry(database)
+    first, second = publish(database, "a"), publish(database, "a", TEXT.replace("int", "long"))
+    assert registry.latest("a") == second
+
+    assert delete(database, "a", 2) == [2]
+
+    assert registry.latest("a") == first
+    assert [v.number for v in registry.versions("a")] == [1]
+    assert [v.number for v in registry.versions("a", deleted="only")] == [2]
+    assert [v.number for v in registry.versions("a", deleted="shown")] == [1, 2]
+    with pytest.raises(NotFoundError, match="there is no version 2"):
+        registry.version("a", 2)
+    assert registry.by_id(second.id).is_deleted
+    assert (registry.uses(second.id), registry.uses(second.id, deleted="shown")) == ([], [("a", 2)])
+    again = publish(database, "a", TEXT.replace("int", "long"))
+    assert (again.id, again.number) == (second.id, 3)
+
+
+def test_a_subject_is_deleted_first_and_then_for_good(database: Database) -> None:
+    registry = Registry(database)
+    publish(database, "a")
+    publish(database, "b")
+    with pytest.raises(ConflictError, match="the subject was not deleted before") as caught:
+        delete(database, "a", permanent=True)
+    assert caught.value.code == "registry.not_deleted"
+
+    assert delete(database, "a") == [1]
+    assert [registry.subjects(deleted=each) for each in DELETED] == [["b"], ["a", "b"], ["a"]]
+    with pytest.raises(ConflictError, match="the subject is deleted already") as caught:
+        delete(database, "a")
+    assert caught.value.code == "registry.deleted"
+    assert registry.latest("a") is None
+
+    assert delete(database, "a", permanent=True) == [1]
+    assert registry.subjects(deleted="shown") == ["b"]
+    with pytest.raises(NotFoundError, match="the subject is unknown"):
+        delete(database, "a")
+    assert registry.by_id(1).subject == "b"
+
+
+def test_what_is_referred_to_is_not_deleted(database: Database) -> None:
+    registry = Registry(database)
+    publish(database, "addresses")
+    reference = {"name": "R", "subject": "addresses", "version": 1}
+    text = '{"type": "record", "name": "Q", "fields": [{"name": "r", "type": "R"}]}'
+    person = publish(database, "people", text, references=[reference])
+    assert registry.referenced_by("addresses", 1) == [person]
+
+    with pytest.raises(ConflictError, match="people version 1 refers to it") as caught:
+        delete(database, "addresses")
+    assert caught.value.code == "registry.referenced"
+
+    delete(database, "people")
+    assert delete(database, "addresses") == [1]
+    # What is hidden is still read: a version that refers to it can be restored.
+    assert registry.reference("addresses", 1).is_deleted
+
+
+def test_an_imported_version_keeps_its_id_and_number(database: Database) -> None:
+    imported = publish(database, "a", at=(70, 3))
+    assert (imported.id, imported.number, Registry(database).greatest_id()) == (70, 3, 70)
+    for text, at, problem in (
+        (TEXT, (71, 4), "this content has the id 70"),
+        (TEXT.replace("int", "long"), (70, 4), "id 70 is taken"),
+        (TEXT.replace("int", "long"), (71, 3), "version 3 of a is taken"),
+    ):
+        with pytest.raises(ConflictError, match=problem):
+            publish(database, "a", text, at=at)
+    following = publish(database, "a", TEXT.replace("int", "long"))
+    assert (following.id, following.number) == (71, 4)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "rule_set", "place"),
+    [
+        ([], None, "metadata"),
+        ({"owner": "a"}, None, "metadata/owner"),
+        ({"properties": {"a": 1}}, None, "metadata/properties"),
+        ({"tags": {"a": "PII"}}, None, "metadata/tags"),
+        ({"sensitive": [""]}, None, "metadata/sensitive"),
+        ({}, {"rules": []}, "ruleSet/rules"),
+        ({}, {"domainRules": ["x" * 70_000]}, "ruleSet"),
+        ({"properties": {str(n): "x" for n in range(201)}}, None, "metadata/properties"),
+    ],
+)
+def test_a_contract_of_another_shape_is_refused_instead_of_cut(
+    metadata: object, rule_set: object, place: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        Contract.of(metadata, rule_set)
+    assert (caught.value.code, caught.value.where) == ("registry.invalid_contract", place)
+
+
+def test_null_says_nothing_in_a_contract() -> None:
+    assert Contract.of(None) == Contract.of({"properties": None, "tags": {}}) == Contract()
+    assert not Contract.of({"sensitive": None}, {"domainRules": None})

@@ -226,9 +226,7 @@ def _existing(session: Session, tally: _Tally) -> list[list[DecisionInput]]:
     subjects = []
     for subject in session.registry.subjects():
         latest = session.registry.version(subject, "latest")
-        proposal = Proposal(
-            subject, latest.text, latest.type, latest.references, dict(latest.metadata)
-        )
+        proposal = Proposal(subject, latest.text, latest.type, latest.references, latest.contract)
         try:
             subjects.append(schema_publish.question(session, proposal))
         except DataSpineError as error:

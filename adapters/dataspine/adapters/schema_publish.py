@@ -11,7 +11,15 @@ from dataspine.adapters.timing import Timing
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
-from dataspine.registry import Comparison, ParsedSchema, Version, compare, next_version, parse
+from dataspine.registry import (
+    Comparison,
+    Contract,
+    ParsedSchema,
+    Version,
+    compare,
+    next_version,
+    parse,
+)
 
 __all__ = ["Outcome", "Proposal", "publish", "question", "validate"]
 
@@ -26,7 +34,7 @@ class Proposal:
     text: str
     type: str = "AVRO"
     references: Sequence[Mapping[str, Any]] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    contract: Contract = field(default_factory=Contract)
     claimed: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,7 +120,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     parsed, comparison, current = _compared(session, proposal, timing)
     semver = current.semver if current else None
     known = session.registry.find(
-        proposal.subject, parsed, references=proposal.references, metadata=proposal.metadata
+        proposal.subject, parsed, references=proposal.references, contract=proposal.contract
     )
     if known is not None:
         return Outcome(
@@ -141,7 +149,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
                 parsed,
                 semver=proposed,
                 owner=str(asked.facts["metadata"].get("owner") or "") or None,
-                metadata=dict(asked.facts["metadata"]),
+                contract=replace(proposal.contract, properties=dict(asked.facts["metadata"])),
                 references=proposal.references,
                 provenance={**proposal.provenance, "actor": session.actor},
                 decision_id=decision.decision_id,
@@ -201,7 +209,7 @@ def _compared(
         comparison = compare(old, parsed)
         if current is not None and comparison.bump == "none":
             known = session.registry.find(
-                proposal.subject, parsed, references=proposal.references, metadata=proposal.metadata
+                proposal.subject, parsed, references=proposal.references, contract=proposal.contract
             )
             # The same text with other metadata or references is a version of its own.
             comparison = comparison if known else replace(comparison, bump="patch")
@@ -215,14 +223,11 @@ def _question(
     comparison: Comparison,
     current: Version | None,
 ) -> DecisionInput:
-    metadata = dict(proposal.metadata)
-    owner = session.workspace.owner_of(proposal.subject)
-    if "owner" not in metadata and owner is not None:
-        metadata["owner"] = owner
+    contract = proposal.contract.owned_by(session.workspace.owner_of(proposal.subject))
     facts = {
         "name": proposal.subject,
         "format": parsed.type,
-        "metadata": metadata,
+        "metadata": dict(contract.properties),
         "fields": [f.facts() for f in parsed.fields],
         "version": {
             "current": current.semver if current else None,

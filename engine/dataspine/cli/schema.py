@@ -20,7 +20,7 @@ from dataspine.cli.remote import VERSION, Remote
 from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
-from dataspine.registry import next_version
+from dataspine.registry import Contract, next_version
 
 __all__ = ["app"]
 
@@ -241,7 +241,7 @@ def _proposal(
         read_text(file),
         schema_type(file),
         references=[_reference(text) for text in reference or ()],
-        metadata=metadata,
+        contract=Contract(metadata),
         claimed=version,
         provenance=origin_of(file),
     )
@@ -253,7 +253,7 @@ def _body(proposal: Proposal) -> dict[str, Any]:
         "schema": proposal.text,
         "schemaType": proposal.type,
         "references": list(proposal.references),
-        "metadata": {"properties": dict(proposal.metadata)},
+        **proposal.contract.document(),
         "version": proposal.claimed,
         "provenance": dict(proposal.provenance),
     }

@@ -2,12 +2,16 @@
 
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.compatibility import Comparison, compare, next_version
+from dataspine.registry.contract import Contract
 from dataspine.registry.field import Field, classifications_of
 from dataspine.registry.schema import Lookup, ParsedSchema, parse
-from dataspine.registry.store import Registry, Version
+from dataspine.registry.store import DELETED, Deleted, Registry, Version
 
 __all__ = [
+    "DELETED",
     "Comparison",
+    "Contract",
+    "Deleted",
     "Field",
     "Lookup",
     "ParsedSchema",

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from dataspine.core.database import metadata
 
-__all__ = ["schema_versions", "schemas"]
+__all__ = ["schema_references", "schema_settings", "schema_versions", "schemas"]
 
 schemas = sa.Table(
     "schemas",
@@ -33,5 +33,31 @@ schema_versions = sa.Table(
     sa.Column("provenance", sa.JSON, nullable=False),
     sa.Column("decision_id", sa.Text),
     sa.Column("published_at", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON(none_as_null=True)),
+    sa.Column("sensitive", sa.JSON(none_as_null=True)),
+    sa.Column("rule_set", sa.JSON(none_as_null=True)),
+    sa.Column("deleted_at", sa.Text),
     sa.Index("schema_versions_schema_id", "schema_id"),
+)
+
+# Who refers to what, so that nothing that is referred to is deleted.
+schema_references = sa.Table(
+    "schema_references",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("to_subject", sa.Text, primary_key=True),
+    sa.Column("to_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Index("schema_references_to", "to_subject", "to_number"),
+)
+
+# The row of the subject "" holds for all that have no own.
+schema_settings = sa.Table(
+    "schema_settings",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("level", sa.Text),
+    sa.Column("mode", sa.Text),
+    sa.Column("changed_at", sa.Text, nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
 )

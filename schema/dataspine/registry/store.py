@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
 from dataspine.core.canonical import digest
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database
-from dataspine.core.errors import InputError, NotFoundError
-from dataspine.registry._tables import schema_versions, schemas
+from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.registry._tables import schema_references, schema_versions, schemas
+from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
 
-__all__ = ["Registry", "Version"]
+__all__ = ["DELETED", "Deleted", "Registry", "Version"]
+
+# Whether versions that were deleted are left out, shown beside others, or shown alone.
+Deleted = Literal["hidden", "shown", "only"]
+DELETED: tuple[Deleted, ...] = get_args(Deleted)
 
 MAX_SUBJECT = 255
 MAX_KNOWN = 1_000  # subjects whose latest version is kept
@@ -37,11 +42,12 @@ class Version:
     digest: str
     references: tuple[Mapping[str, Any], ...]
     owner: str | None
-    metadata: Mapping[str, str]
+    contract: Contract
     fields: tuple[Mapping[str, Any], ...]
     provenance: Mapping[str, str]
     decision_id: str | None
     published_at: str
+    is_deleted: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the version as it travels: stock clients' keys, and ours beside them."""
@@ -52,7 +58,8 @@ class Version:
             "schemaType": self.type,
             "schema": self.text,
             "references": [dict(reference) for reference in self.references],
-            "metadata": {"properties": dict(self.metadata)},
+            "metadata": {"properties": {}},
+            **self.contract.document(),
             "semver": self.semver,
             "owner": self.owner,
             "provenance": dict(self.provenance),
@@ -87,45 +94,64 @@ class Registry:
                 code="registry.invalid_subject",
             )
 
-    def subjects(self) -> list[str]:
-        """Return every subject, sorted."""
-        query = sa.select(schema_versions.c.subject).distinct().order_by(schema_versions.c.subject)
+    def subjects(
+        self,
+        prefix: str = "",
+        *,
+        deleted: Deleted = "hidden",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[str]:
+        """Return the subjects that begin with ``prefix``, sorted.
+
+        Deleted is a subject whose every version is.
+        """
+        query = (
+            sa.select(schema_versions.c.subject)
+            .where(schema_versions.c.subject.startswith(prefix, autoescape=True))
+            .group_by(schema_versions.c.subject)
+            .order_by(schema_versions.c.subject)
+            .limit(limit)
+            .offset(offset)
+        )
+        kept = sa.func.count() > sa.func.count(schema_versions.c.deleted_at)
+        if deleted != "shown":
+            query = query.having(kept if deleted == "hidden" else ~kept)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def versions(self, subject: str) -> list[Version]:
+    def versions(self, subject: str, *, deleted: Deleted = "hidden") -> list[Version]:
         """Return a subject's versions, oldest first; raise ``NotFoundError`` when it has none."""
-        query = _select().where(schema_versions.c.subject == subject)
+        query = _select().where(_OF_SUBJECT, *_shown(deleted)).order_by(schema_versions.c.number)
         with self._database.read() as connection:
-            found = [
-                _version(row)
-                for row in connection.execute(query.order_by(schema_versions.c.number)).mappings()
-            ]
+            rows = connection.execute(query, {"subject": subject}).mappings()
+            found = [_version(row) for row in rows]
         if not found:
             raise _unknown_subject(subject)
         return found
 
-    def version(self, subject: str, number: int | str) -> Version:
+    def version(self, subject: str, number: int | str, *, deleted: Deleted = "hidden") -> Version:
         """Return a version by its number or ``latest``; raise ``NotFoundError`` when unknown."""
-        latest = self.latest(subject)
-        if latest is None:
-            raise _unknown_subject(subject)
-        if number in ("latest", latest.number):
+        if number == "latest" and deleted == "hidden":
+            latest = self.latest(subject)
+            if latest is None:
+                raise _unknown_subject(subject)
             return latest
-        wanted = _number(number)
-        query = _select().where(
-            schema_versions.c.subject == subject, schema_versions.c.number == wanted
-        )
+        query = _select().where(_OF_SUBJECT, *_shown(deleted))
+        if number != "latest":
+            query = query.where(schema_versions.c.number == _number(number))
+        newest = query.order_by(schema_versions.c.number.desc()).limit(1)
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            raise NotFoundError(
-                f"there is no version {wanted}",
-                where=subject,
-                remedy=f"Use 1 to {latest.number}, or latest.",
-                code="registry.unknown_version",
-            )
-        return _version(row)
+            row = connection.execute(newest, {"subject": subject}).mappings().one_or_none()
+        if row is not None:
+            return _version(row)
+        numbers = [each.number for each in self.versions(subject, deleted=deleted)]
+        raise NotFoundError(
+            f"there is no version {number}",
+            where=subject,
+            remedy=f"Use {numbers[0]} to {numbers[-1]}, or latest.",
+            code="registry.unknown_version",
+        )
 
     def latest(self, subject: str, connection: sa.Connection | None = None) -> Version | None:
         """Return the newest version or None, in the transaction of ``connection`` when given."""
@@ -148,23 +174,50 @@ class Registry:
             self._latest[subject] = (head, newest)
         return newest
 
-    def by_id(self, identifier: int) -> Version:
-        """Return the first version that has this schema id, or raise ``NotFoundError``."""
+    def by_id(self, identifier: int, subject: str | None = None) -> Version:
+        """Return the first version that has this schema id, or raise ``NotFoundError``.
+
+        A deleted version counts, because data written with it are still read. With a ``subject``,
+        its version is returned when it has one.
+        """
         query = _select().where(schemas.c.id == identifier)
-        oldest = query.order_by(schema_versions.c.published_at, schema_versions.c.subject).limit(1)
+        order: list[sa.ColumnElement[Any]] = [
+            schema_versions.c.subject != (subject or ""),
+            schema_versions.c.published_at,
+            schema_versions.c.subject,
+        ]
         with self._database.read() as connection:
-            row = connection.execute(oldest).mappings().one_or_none()
+            row = connection.execute(query.order_by(*order).limit(1)).mappings().one_or_none()
         if row is None:
-            raise NotFoundError(
-                f"there is no schema {identifier}",
-                remedy="List them with `spine schema subjects`.",
-                code="registry.unknown_schema",
-            )
+            raise _unknown_schema(identifier)
         return _version(row)
+
+    def uses(self, identifier: int, *, deleted: Deleted = "hidden") -> list[tuple[str, int]]:
+        """Return the subjects and numbers of the versions that have this schema id."""
+        columns = (schema_versions.c.subject, schema_versions.c.number)
+        query = sa.select(*columns).where(
+            schema_versions.c.schema_id == identifier, *_shown(deleted)
+        )
+        with self._database.read() as connection:
+            found = [tuple(row) for row in connection.execute(query.order_by(*columns))]
+            known = found or connection.scalar(_KNOWN_ID, {"id": identifier})
+        if not known:
+            raise _unknown_schema(identifier)
+        return found
+
+    def greatest_id(self) -> int:
+        """Return the greatest schema id that was given, 0 when there is none."""
+        with self._database.read() as connection:
+            return int(connection.scalar(sa.select(sa.func.max(schemas.c.id))) or 0)
 
     def reference(self, subject: str, number: int) -> Version:
         """Return what a reference names: the ``lookup`` of ``parse``."""
-        return self.version(subject, number)
+        return self.version(subject, number, deleted="shown")
+
+    def referenced_by(self, subject: str, number: int) -> list[Version]:
+        """Return the versions, deleted ones left out, that refer to a version."""
+        with self._database.read() as connection:
+            return self._referring(connection, subject, number)
 
     def find(
         self,
@@ -172,11 +225,12 @@ class Registry:
         parsed: ParsedSchema,
         *,
         references: Sequence[Mapping[str, Any]] = (),
-        metadata: Mapping[str, str] | None = None,
+        contract: Contract | None = None,
+        deleted: Deleted = "hidden",
     ) -> Version | None:
         """Return the newest version with this content, or None.
 
-        Metadata count only when they are sent: then they must be those of the version, where an
+        A contract counts only when one is sent: then it must be that of the version, where an
         owner that was not sent may have been added.
         """
         wanted = reference_key(references)
@@ -185,20 +239,24 @@ class Registry:
             return (
                 (version.digest, version.type) == (parsed.digest, parsed.type)
                 and [dict(r) for r in version.references] == wanted
-                and (not metadata or _same(version.metadata, metadata))
+                and (not contract or _same(version.contract, contract))
             )
 
-        # Mostly it is the latest one, which is known, or there is none.
+        # Mostly it is the latest one, which is known.
         newest = self.latest(subject)
-        if newest is None or is_same(newest):
+        if newest is not None and is_same(newest):
             return newest
+        if newest is None and deleted == "hidden":
+            return None
         query = _select().where(
-            schema_versions.c.subject == subject,
+            _OF_SUBJECT,
             schemas.c.digest == parsed.digest,
             schemas.c.type == parsed.type,
+            *_shown(deleted),
         )
+        newest_first = query.order_by(schema_versions.c.number.desc())
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(schema_versions.c.number.desc())).mappings()
+            rows = connection.execute(newest_first, {"subject": subject}).mappings()
             return next(filter(is_same, map(_version, rows)), None)
 
     def add(  # noqa: PLR0913 - one argument per stored fact
@@ -209,36 +267,37 @@ class Registry:
         *,
         semver: str,
         owner: str | None,
-        metadata: Mapping[str, str],
+        contract: Contract,
         references: Sequence[Mapping[str, Any]],
         provenance: Mapping[str, str],
         decision_id: str | None,
         published_at: datetime,
+        at: tuple[int, int] | None = None,
     ) -> Version:
         """Store the next version in the caller's transaction, and return it.
 
-        The id is that of the same content (text, references, metadata) under any subject.
+        The id is that of the same content (text, references, contract) under any subject. ``at``
+        is (id, number) of a version that another registry gave; ``ConflictError`` when one of them
+        means something else here.
         """
         self.check_subject(subject)
         wanted = reference_key(references)
-        identity = digest([parsed.type, parsed.digest, wanted, dict(metadata)])
-        identifier = connection.execute(
-            _ID_OF_IDENTITY, {"identity": identity}
-        ).scalar_one_or_none()
-        if identifier is None:
-            content = {"type": parsed.type, "digest": parsed.digest, "text": parsed.text}
-            content["identity"] = identity
-            inserted = connection.execute(_INSERT_SCHEMA, content).inserted_primary_key
-            identifier = inserted[0] if inserted is not None else None
-        current = self.latest(subject, connection)
-        number = current.number + 1 if current is not None else 1
+        number = at[1] if at is not None else self._next_number(connection, subject)
+        if connection.execute(_TAKEN, {"subject": subject, "number": number}).first():
+            raise _taken(f"version {number} of {subject}")
+        identifier = self._identify(
+            connection, parsed, wanted, contract, at[0] if at is not None else None
+        )
         row = {
             "subject": subject,
             "number": number,
             "schema_id": identifier,
             "semver": semver,
             "owner": owner,
-            "metadata": dict(metadata),
+            "metadata": dict(contract.properties),
+            "tags": {path: list(names) for path, names in contract.tags.items()} or None,
+            "sensitive": list(contract.sensitive) or None,
+            "rule_set": dict(contract.rule_set) if contract.rule_set else None,
             "references": wanted,
             "fields": [field.facts() for field in parsed.fields],
             "provenance": dict(provenance),
@@ -246,7 +305,123 @@ class Registry:
             "published_at": rfc3339(published_at),
         }
         connection.execute(_INSERT_VERSION, row)
-        return _version(connection.execute(_NEWEST, {"subject": subject}).mappings().one())
+        if wanted:
+            own = {"subject": subject, "number": number}
+            named = {(each["subject"], each["version"]) for each in wanted}
+            connection.execute(
+                sa.insert(schema_references),
+                [{**own, "to_subject": to, "to_number": at} for to, at in sorted(named)],
+            )
+        stored = connection.execute(_ONE, {"subject": subject, "number": number})
+        return _version(stored.mappings().one())
+
+    def delete(
+        self,
+        connection: sa.Connection,
+        subject: str,
+        number: int | None = None,
+        *,
+        permanent: bool = False,
+        at: datetime,
+    ) -> list[int]:
+        """Delete one version, or all of a subject; return the numbers of what was deleted.
+
+        What is deleted is hidden and can still be read by its id; ``permanent`` removes what was
+        deleted before. Raises ``NotFoundError`` for what is not there, and ``ConflictError`` with
+        code ``registry.referenced``, ``registry.deleted`` or ``registry.not_deleted``.
+        """
+        query = _select().where(_OF_SUBJECT).order_by(schema_versions.c.number)
+        found = connection.execute(query, {"subject": subject}).mappings()
+        every = [_version(row) for row in found]
+        chosen = [each for each in every if number in (None, each.number)]
+        if not every:
+            raise _unknown_subject(subject)
+        if not chosen:
+            raise NotFoundError(
+                f"there is no version {number}", where=subject, code="registry.unknown_version"
+            )
+        if permanent:
+            return self._remove(connection, chosen, number)
+        chosen = [each for each in chosen if not each.is_deleted]
+        if not chosen:
+            raise _state("is deleted already", "registry.deleted", subject, number)
+        for each in chosen:
+            self._require_unreferenced(connection, each)
+        numbers = [each.number for each in chosen]
+        connection.execute(
+            sa.update(schema_versions)
+            .where(schema_versions.c.subject == subject, schema_versions.c.number.in_(numbers))
+            .values(deleted_at=rfc3339(at))
+        )
+        return numbers
+
+    @staticmethod
+    def _remove(
+        connection: sa.Connection, chosen: Sequence[Version], number: int | None
+    ) -> list[int]:
+        subject, numbers = chosen[0].subject, [each.number for each in chosen]
+        if not all(each.is_deleted for each in chosen):
+            raise _state("was not deleted before", "registry.not_deleted", subject, number)
+        for table in (schema_versions, schema_references):
+            connection.execute(
+                sa.delete(table).where(table.c.subject == subject, table.c.number.in_(numbers))
+            )
+        return numbers
+
+    def _require_unreferenced(self, connection: sa.Connection, version: Version) -> None:
+        for each in self._referring(connection, version.subject, version.number):
+            raise ConflictError(
+                f"{each.subject} version {each.number} refers to it",
+                where=f"{version.subject} version {version.number}",
+                remedy="Delete what refers to it first.",
+                code="registry.referenced",
+            )
+
+    @staticmethod
+    def _referring(connection: sa.Connection, subject: str, number: int) -> list[Version]:
+        query = _select().join(
+            schema_references,
+            (schema_references.c.subject == schema_versions.c.subject)
+            & (schema_references.c.number == schema_versions.c.number),
+        )
+        query = query.where(
+            schema_references.c.to_subject == subject,
+            schema_references.c.to_number == number,
+            *_shown("hidden"),
+        ).order_by(schema_versions.c.subject, schema_versions.c.number)
+        return [_version(row) for row in connection.execute(query).mappings()]
+
+    @staticmethod
+    def _next_number(connection: sa.Connection, subject: str) -> int:
+        return int(connection.scalar(_LAST_NUMBER, {"subject": subject}) or 0) + 1
+
+    @staticmethod
+    def _identify(
+        connection: sa.Connection,
+        parsed: ParsedSchema,
+        references: Sequence[Mapping[str, Any]],
+        contract: Contract,
+        wanted: int | None,
+    ) -> int:
+        """Return the id of this content, a new one when there is none."""
+        told: list[Any] = [parsed.type, parsed.digest, references, dict(contract.properties)]
+        if contract.tags or contract.sensitive or contract.rule_set:
+            told.append(contract.document())
+        identity = digest(told)
+        known = connection.scalar(_ID_OF_IDENTITY, {"identity": identity})
+        if known is not None:
+            if wanted not in (None, known):
+                raise _taken(f"this content has the id {known}, and {wanted}")
+            return int(known)
+        if wanted is not None and connection.scalar(_KNOWN_ID, {"id": wanted}) is not None:
+            raise _taken(f"id {wanted}")
+        row = {"type": parsed.type, "digest": parsed.digest, "text": parsed.text}
+        row["identity"] = identity
+        chosen = {} if wanted is None else {"id": wanted}
+        key = connection.execute(_INSERT_SCHEMA, {**row, **chosen}).inserted_primary_key
+        if key is None:
+            raise RuntimeError("the database gave no id")
+        return int(key[0])
 
 
 def _select() -> sa.Select[Any]:
@@ -261,17 +436,28 @@ _INSERT_SCHEMA = sa.insert(schemas)
 _INSERT_VERSION = sa.insert(schema_versions)
 _ID_OF_IDENTITY = sa.select(schemas.c.id).where(schemas.c.identity == sa.bindparam("identity"))
 _OF_SUBJECT = schema_versions.c.subject == sa.bindparam("subject")
-_NEWEST = _select().where(_OF_SUBJECT).order_by(schema_versions.c.number.desc()).limit(1)
+_KNOWN_ID = sa.select(schemas.c.id).where(schemas.c.id == sa.bindparam("id"))
+_LAST_NUMBER = sa.select(sa.func.max(schema_versions.c.number)).where(_OF_SUBJECT)
+_ONE = _select().where(_OF_SUBJECT, schema_versions.c.number == sa.bindparam("number"))
+_TAKEN = sa.select(schema_versions.c.number).where(
+    _OF_SUBJECT, schema_versions.c.number == sa.bindparam("number")
+)
+_KEPT = schema_versions.c.deleted_at.is_(None)
+_NEWEST = _select().where(_OF_SUBJECT, _KEPT).order_by(schema_versions.c.number.desc()).limit(1)
 _HEAD = (
     sa.select(
         schema_versions.c.number,
         schema_versions.c.schema_id,
         schema_versions.c.published_at,
     )
-    .where(_OF_SUBJECT)
+    .where(_OF_SUBJECT, _KEPT)
     .order_by(schema_versions.c.number.desc())
     .limit(1)
 )
+
+
+def _shown(deleted: Deleted) -> tuple[sa.ColumnElement[bool], ...]:
+    return {"hidden": (_KEPT,), "shown": (), "only": (~_KEPT,)}[deleted]
 
 
 def _version(row: sa.RowMapping) -> Version:
@@ -285,16 +471,23 @@ def _version(row: sa.RowMapping) -> Version:
         row["digest"],
         tuple(row["references"]),
         row["owner"],
-        row["metadata"],
+        Contract(
+            row["metadata"],
+            {path: tuple(names) for path, names in (row["tags"] or {}).items()},
+            tuple(row["sensitive"] or ()),
+            row["rule_set"],
+        ),
         tuple(row["fields"]),
         row["provenance"],
         row["decision_id"],
         row["published_at"],
+        row["deleted_at"] is not None,
     )
 
 
-def _same(stored: Mapping[str, str], sent: Mapping[str, str]) -> bool:
-    return {k: v for k, v in stored.items() if k != "owner" or k in sent} == dict(sent)
+def _same(stored: Contract, sent: Contract) -> bool:
+    given = {k: v for k, v in stored.properties.items() if k != "owner" or k in sent.properties}
+    return replace(stored, properties=given) == sent
 
 
 def _number(text: int | str) -> int:
@@ -316,3 +509,29 @@ def _unknown_subject(subject: str) -> NotFoundError:
         remedy="List them with `spine schema subjects`.",
         code="registry.unknown_subject",
     )
+
+
+def _unknown_schema(identifier: int) -> NotFoundError:
+    return NotFoundError(
+        f"there is no schema {identifier}",
+        remedy="List them with `spine schema subjects`.",
+        code="registry.unknown_schema",
+    )
+
+
+def _taken(what: str) -> ConflictError:
+    return ConflictError(
+        f"{what} is taken",
+        remedy="Import into a registry that has not given it to something else.",
+        code="registry.taken",
+    )
+
+
+def _state(problem: str, code: str, subject: str, number: int | None) -> ConflictError:
+    what = "the subject" if number is None else f"version {number}"
+    remedy = (
+        "Delete it first, then permanently."
+        if code == "registry.not_deleted"
+        else "Delete it permanently, or publish it again."
+    )
+    return ConflictError(f"{what} {problem}", where=subject, remedy=remedy, code=code)

@@ -13,7 +13,7 @@ from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision
-from dataspine.registry import next_version
+from dataspine.registry import Contract, next_version
 from dataspine.web.guard import segment
 from dataspine.web.problem import MEDIA_TYPE
 
@@ -34,6 +34,7 @@ class SchemaBody(BaseModel):
     type: str = Field("AVRO", alias="schemaType")
     references: list[dict[str, Any]] | None = Field(None, max_length=100)
     metadata: dict[str, Any] | None = None
+    rule_set: dict[str, Any] | None = Field(None, alias="ruleSet")
     version: str | None = Field(None, max_length=64)
     provenance: dict[ProvenanceKey, ProvenanceText] | None = None
 
@@ -41,13 +42,12 @@ class SchemaBody(BaseModel):
         """Return what is proposed under the subject; a claim that is no version is refused."""
         if self.version is not None:
             next_version(self.version, "none")
-        properties = (self.metadata or {}).get("properties") or {}
         return Proposal(
             subject,
             self.text,
             self.type,
             tuple(self.references or ()),
-            {str(k): str(v) for k, v in properties.items()},
+            Contract.of(self.metadata, self.rule_set),
             self.version,
             {str(key): text for key, text in (self.provenance or {}).items()},
         )
