@@ -258,7 +258,7 @@ def test_an_imported_version_keeps_its_id_and_number(database: Database) -> None
         ({"properties": {"a": 1}}, None, "metadata/properties"),
         ({"tags": {"a": "PII"}}, None, "metadata/tags"),
         ({"sensitive": [""]}, None, "metadata/sensitive"),
-        ({}, {"rules": []}, "ruleSet/rules"),
+        ({}, {"rules": [{}]}, "ruleSet/rules"),
         ({}, {"domainRules": ["x" * 70_000]}, "ruleSet"),
         ({"properties": {str(n): "x" for n in range(201)}}, None, "metadata/properties"),
     ],
@@ -273,4 +273,4 @@ def test_a_contract_of_another_shape_is_refused_instead_of_cut(
 
 def test_null_says_nothing_in_a_contract() -> None:
     assert Contract.of(None) == Contract.of({"properties": None, "tags": {}}) == Contract()
-    assert not Contract.of({"sensitive": None}, {"domainRules": None})
+    assert not Contract.of({"sensitive": None}, {"domainRules": None, "migrationRules": []})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.question import read_text, schema_type
+from dataspine.adapters.schema_publish import parse_version
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError
 from dataspine.registry import Comparison, ParsedSchema, Version, compare, next_version, parse
@@ -64,7 +65,7 @@ def difference(
     if second is None or _is_number(second):
         new = session.registry.version(subject, second or "latest")
         old = session.registry.version(subject, first or str(max(1, new.number - 1)))
-        after = _parsed(session, new)
+        after = parse_version(session, new)
     else:
         new = Path(second)
         old = session.registry.version(subject, first or "latest")
@@ -83,22 +84,18 @@ def difference(
             workers=session.protobuf,
             lookup=session.registry.reference,
         )
-    before = _parsed(session, old)
-    return Difference(subject, old, new, compare(before, after), tuple(_changes(before, after)))
+    before = parse_version(session, old)
+    return Difference(
+        subject,
+        old,
+        new,
+        compare(before, after, level=session.subject_settings.level(subject)),
+        tuple(_changes(before, after)),
+    )
 
 
 def _is_number(text: str) -> bool:
     return text == "latest" or (text.isascii() and text.isdigit())
-
-
-def _parsed(session: Session, version: Version) -> ParsedSchema:
-    return parse(
-        version.type,
-        version.text,
-        version.references,
-        workers=session.protobuf,
-        lookup=session.registry.reference,
-    )
 
 
 def _changes(old: ParsedSchema, new: ParsedSchema) -> list[dict[str, Any]]:

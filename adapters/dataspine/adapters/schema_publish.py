@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import sqlalchemy as sa
+
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
-from dataspine.core.errors import InputError
+from dataspine.core.errors import ConflictError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import (
@@ -21,14 +23,27 @@ from dataspine.registry import (
     parse,
 )
 
-__all__ = ["Outcome", "Proposal", "publish", "question", "validate"]
+__all__ = [
+    "Outcome",
+    "Proposal",
+    "parse_proposal",
+    "parse_version",
+    "publish",
+    "question",
+    "validate",
+]
 
 POINT = "schema.publish"
+
+_TRANSITIVE = "_TRANSITIVE"
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a user wants to publish, as it travels in both dialects."""
+    """What a user wants to publish, as it travels in both dialects.
+
+    ``imported`` is the (id, version number) that another registry gave it.
+    """
 
     subject: str
     text: str
@@ -37,6 +52,7 @@ class Proposal:
     contract: Contract = field(default_factory=Contract)
     claimed: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    imported: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +142,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         return Outcome(
             proposal.subject, None, comparison, semver, known.semver, known, False, timing
         )
+    _require_writable(proposal, session.subject_settings.mode(proposal.subject))
     asked = _question(session, proposal, parsed, comparison, current)
     proposed = asked.facts["version"]["next"]
     with timing.part("decide"):
@@ -133,6 +150,8 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     with timing.part("store"), session.database.begin() as connection:
         latest = session.registry.latest(proposal.subject, connection)
         if (latest and latest.number) != (current and current.number):
+            return None
+        if _level(session, proposal, connection) != comparison.level:
             return None
         session.journal.record(
             connection,
@@ -154,6 +173,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
                 provenance={**proposal.provenance, "actor": session.actor},
                 decision_id=decision.decision_id,
                 published_at=session.clock(),
+                at=proposal.imported,
             )
             session.outbox.write(
                 connection,
@@ -178,8 +198,15 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     )
 
 
-def _parsed(session: Session, proposal: Proposal) -> ParsedSchema:
+def parse_proposal(session: Session, proposal: Proposal) -> ParsedSchema:
+    """Return the proposed schema parsed, or raise ``InputError``."""
+    session.registry.check_subject(proposal.subject)
     return _parse(session, proposal.type, proposal.text, proposal.references)
+
+
+def parse_version(session: Session, version: Version) -> ParsedSchema:
+    """Return a stored version parsed."""
+    return _parse(session, version.type, version.text, version.references)
 
 
 def _parse(
@@ -194,8 +221,7 @@ def _compared(
     session: Session, proposal: Proposal, timing: Timing
 ) -> tuple[ParsedSchema, Comparison, Version | None]:
     with timing.part("parse"):
-        session.registry.check_subject(proposal.subject)
-        parsed = _parsed(session, proposal)
+        parsed = parse_proposal(session, proposal)
     with timing.part("compat"):
         current = session.registry.latest(proposal.subject)
         if current is not None and current.type != parsed.type:
@@ -205,8 +231,12 @@ def _compared(
                 remedy="Publish it under another subject.",
                 code="registry.type_changed",
             )
-        old = _parse(session, current.type, current.text, current.references) if current else None
-        comparison = compare(old, parsed)
+        level = _level(session, proposal)
+        previous: Sequence[Version] = [current] if current is not None else []
+        if current is not None and level.endswith(_TRANSITIVE):
+            previous = session.registry.versions(proposal.subject)
+        older = [parse_version(session, version) for version in previous]
+        comparison = compare(older, parsed, level=level)
         if current is not None and comparison.bump == "none":
             known = session.registry.find(
                 proposal.subject, parsed, references=proposal.references, contract=proposal.contract
@@ -214,6 +244,26 @@ def _compared(
             # The same text with other metadata or references is a version of its own.
             comparison = comparison if known else replace(comparison, bump="patch")
         return parsed, comparison, current
+
+
+def _level(session: Session, proposal: Proposal, connection: sa.Connection | None = None) -> str:
+    """Return the level to compare at: what is imported was judged where it comes from."""
+    if proposal.imported is not None:
+        return "NONE"
+    return session.subject_settings.level(proposal.subject, connection)
+
+
+def _require_writable(proposal: Proposal, mode: str) -> None:
+    if mode == ("READWRITE" if proposal.imported is None else "IMPORT"):
+        return
+    raise ConflictError(
+        f"the mode is {mode}"
+        + (", and an import needs IMPORT" if proposal.imported else "")
+        + (", and a schema is imported with its id and version" if mode == "IMPORT" else ""),
+        where=proposal.subject,
+        remedy="Set the mode of the subject, or of all: PUT /mode/{subject}.",
+        code="registry.not_permitted",
+    )
 
 
 def _question(

@@ -29,7 +29,7 @@ from dataspine.decisions.policy_age import STALE, PolicyAge, age_told, seconds_o
 from dataspine.decisions.program import find_opa
 from dataspine.decisions.supervisor import OpaChild
 from dataspine.lineage import LineageStore, Outbox
-from dataspine.registry import ProtobufWorkers, Registry
+from dataspine.registry import ProtobufWorkers, Registry, SubjectSettings
 
 __all__ = ["Session"]
 
@@ -105,6 +105,11 @@ class Session:
     def registry(self) -> Registry:
         """The schemas."""
         return Registry(self.database)
+
+    @functools.cached_property
+    def subject_settings(self) -> SubjectSettings:
+        """The compatibility level and the mode of every subject."""
+        return SubjectSettings(self.database, self.workspace.settings.compatibility)
 
     @functools.cached_property
     def protobuf(self) -> ProtobufWorkers:

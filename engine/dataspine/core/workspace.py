@@ -79,6 +79,7 @@ class Settings:
     sections: Mapping[str, Any] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
     compatibility: str = "BACKWARD"
+    incompatible_code: int = 409
     opa: str | None = None
     max_policy_age: str | None = None
     on_stale: str = "warn"
@@ -90,6 +91,7 @@ class Settings:
     def of(cls, value: Mapping[str, Any]) -> Settings:
         """Build the settings from the checked file's value."""
         decisions = value.get("decisions") or {}
+        registry = value.get("registry") or {}
         return cls(
             name=value["name"],
             mode=value["mode"],
@@ -100,7 +102,8 @@ class Settings:
             rules=dict(value.get("rules") or {}),
             sections={name: value[name] for name in SECTIONS if name in value},
             owners=dict(value.get("owners") or {}),
-            compatibility=(value.get("registry") or {}).get("compatibility", "BACKWARD"),
+            compatibility=registry.get("compatibility", "BACKWARD"),
+            incompatible_code=registry.get("incompatible-code", 409),
             opa=decisions.get("opa"),
             max_policy_age=decisions.get("max-policy-age"),
             on_stale=decisions.get("on-stale", "warn"),

@@ -1,14 +1,19 @@
 """Schemas: subjects, versions, compatibility, semantic versions, and the facts of every field."""
 
 from dataspine.registry._workers import ProtobufWorkers
-from dataspine.registry.compatibility import Comparison, compare, next_version
+from dataspine.registry.compatibility import LEVELS, Comparison, compare, next_version
 from dataspine.registry.contract import Contract
 from dataspine.registry.field import Field, classifications_of
-from dataspine.registry.schema import Lookup, ParsedSchema, parse
+from dataspine.registry.schema import TYPES, Lookup, ParsedSchema, parse
+from dataspine.registry.settings import ALL, MODES, SubjectSettings
 from dataspine.registry.store import DELETED, Deleted, Registry, Version
 
 __all__ = [
+    "ALL",
     "DELETED",
+    "LEVELS",
+    "MODES",
+    "TYPES",
     "Comparison",
     "Contract",
     "Deleted",
@@ -17,6 +22,7 @@ __all__ = [
     "ParsedSchema",
     "ProtobufWorkers",
     "Registry",
+    "SubjectSettings",
     "Version",
     "classifications_of",
     "compare",

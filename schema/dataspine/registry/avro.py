@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,6 +59,10 @@ class Avro:
     structure: bytes
     fields: tuple[Field, ...]
     model: avro.schema.Schema
+
+    def resolved(self) -> str:
+        """Return the text with each type that a reference brought in written where first used."""
+        return json.dumps(self.model.to_json(), ensure_ascii=False)
 
 
 def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:

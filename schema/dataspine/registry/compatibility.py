@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import avro.schema
@@ -19,9 +19,13 @@ from dataspine.registry.avro import Avro
 from dataspine.registry.protobuf import BUILT_IN, Protobuf
 from dataspine.registry.schema import ParsedSchema
 
-__all__ = ["Comparison", "compare", "next_version"]
+__all__ = ["LEVELS", "Comparison", "compare", "next_version", "require_level"]
 
 LEVEL = "BACKWARD"
+LEVELS = (
+    "NONE",
+    *(f"{way}{whole}" for way in ("BACKWARD", "FORWARD", "FULL") for whole in ("", "_TRANSITIVE")),
+)
 FIRST_VERSION = "1.0.0"
 
 _SEMVER = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
@@ -66,22 +70,57 @@ class Comparison:
     bump: str
 
 
-def compare(old: ParsedSchema | None, new: ParsedSchema) -> Comparison:
-    """Compare a version with the one before it; None is no version before."""
-    if old is None:
-        return Comparison(LEVEL, True, (), "none")
-    if old.type == new.type and old.structure == new.structure:
-        # What has the same structure reads the same data.
-        return Comparison(LEVEL, True, (), "none" if old.digest == new.digest else "patch")
-    if isinstance(old.model, Avro) and isinstance(new.model, Avro):
-        messages = _avro(new.model.model, old.model.model)
-    elif isinstance(old.model, Protobuf) and isinstance(new.model, Protobuf):
-        messages = tuple(_Files(old.model, new.model).breaks())
-    else:
-        messages = (f"the schema type changed from {old.type} to {new.type}",)
+def compare(
+    previous: Sequence[ParsedSchema] | ParsedSchema | None,
+    new: ParsedSchema,
+    *,
+    level: str = LEVEL,
+) -> Comparison:
+    """Compare a version with those before it, oldest first; none is no version before.
+
+    Transitive levels look at all of them, others at the last. Raises ``InputError`` for an unknown
+    level.
+    """
+    require_level(level)
+    before = list(previous) if isinstance(previous, Sequence) else [previous] if previous else []
+    if not before:
+        return Comparison(level, True, (), "none")
+    last = before[-1]
+    if last.type == new.type and last.digest == new.digest:
+        return Comparison(level, True, (), "none")
+    looked_at = before if level.endswith("_TRANSITIVE") else before[-1:]
+    direction = level.removesuffix("_TRANSITIVE")
+    messages: list[str] = []
+    for old in looked_at:
+        if direction in {"BACKWARD", "FULL"}:
+            messages += _breaks(new, old)
+        if direction in {"FORWARD", "FULL"}:
+            messages += _breaks(old, new)
     if messages:
-        return Comparison(LEVEL, False, messages, "major")
-    return Comparison(LEVEL, True, (), "minor")
+        return Comparison(level, False, tuple(dict.fromkeys(messages)), "major")
+    same = last.type == new.type and last.structure == new.structure
+    return Comparison(level, True, (), "patch" if same else "minor")
+
+
+def require_level(level: str) -> None:
+    """Raise ``InputError`` unless it is one of ``LEVELS``."""
+    if level not in LEVELS:
+        raise InputError(
+            f"{level[:40]!r} is no compatibility level",
+            remedy=f"Use one of {', '.join(LEVELS)}.",
+            code="registry.invalid_level",
+        )
+
+
+def _breaks(reader: ParsedSchema, writer: ParsedSchema) -> tuple[str, ...]:
+    """Return what of the writer's data the reader cannot read."""
+    if reader.type == writer.type and reader.structure == writer.structure:
+        return ()  # what has the same structure reads the same data
+    if isinstance(reader.model, Avro) and isinstance(writer.model, Avro):
+        return _avro(reader.model.model, writer.model.model)
+    if isinstance(reader.model, Protobuf) and isinstance(writer.model, Protobuf):
+        return tuple(_Files(writer.model, reader.model).breaks())
+    return (f"the schema type changed from {writer.type} to {reader.type}",)
 
 
 def next_version(current: str | None, bump: str) -> str:

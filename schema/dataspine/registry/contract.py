@@ -50,7 +50,8 @@ class Contract:
         _known(told, _METADATA_KEYS, "metadata")
         properties = _object(told.get("properties"), "metadata/properties")
         tags = _object(told.get("tags"), "metadata/tags")
-        rules = _object(rule_set, "ruleSet")
+        # An empty list of rules says what none says; clients write either.
+        rules = {key: value for key, value in _object(rule_set, "ruleSet").items() if value != []}
         _known(rules, _RULE_SET_KEYS, "ruleSet")
         if rules and len(canonical(rules)) > MAX_RULES_BYTES:
             raise _wrong("ruleSet", f"is over the limit of {MAX_RULES_BYTES} bytes")

@@ -81,6 +81,10 @@ class Protobuf:
     fields: tuple[Field, ...]
     files: tuple[descriptor_pb2.FileDescriptorProto, ...]
 
+    def serialized(self) -> str:
+        """Return the main file's descriptor, without comments and lines, in base64."""
+        return _serialized(self.files[-1])
+
 
 def parse_protobuf(
     text: str, dependencies: Sequence[tuple[str, str]], workers: ProtobufWorkers
@@ -104,17 +108,20 @@ def parse_protobuf(
     comments = _Comments(main)
     walk = _Walk(found, comments)
     walk.all()
-    described = descriptor_pb2.FileDescriptorProto()
-    described.CopyFrom(main)
-    described.ClearField("source_code_info")
-    data = base64.b64encode(described.SerializeToString(deterministic=True)).decode()
     notes = [[list(path), *pair] for path, pair in sorted(comments.texts.items())]
     return Protobuf(
-        canonical({"file": data, "comments": notes}).decode(),
+        canonical({"file": _serialized(main), "comments": notes}).decode(),
         b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
         tuple(walk.fields),
         tuple(found.file),
     )
+
+
+def _serialized(file: descriptor_pb2.FileDescriptorProto) -> str:
+    described = descriptor_pb2.FileDescriptorProto()
+    described.CopyFrom(file)
+    described.ClearField("source_code_info")
+    return base64.b64encode(described.SerializeToString(deterministic=True)).decode()
 
 
 def _require_text(text: str, where: str) -> None:

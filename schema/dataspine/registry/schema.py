@@ -62,6 +62,17 @@ class ParsedSchema:
     structure: bytes = field(default=b"", repr=False)
     model: Avro | Protobuf | None = field(default=None, repr=False, compare=False)
 
+    def text_as(self, form: str) -> str:
+        """Return the text in a form of stock clients.
+
+        ``resolved`` is of Avro, ``serialized`` of Protobuf; what is of neither is the text itself.
+        """
+        if form == "resolved" and isinstance(self.model, Avro):
+            return self.model.resolved()
+        if form == "serialized" and isinstance(self.model, Protobuf):
+            return self.model.serialized()
+        return self.text
+
 
 class _Cache:
     """The schemas parsed last."""

@@ -492,7 +492,7 @@ def _same(stored: Contract, sent: Contract) -> bool:
 
 def _number(text: int | str) -> int:
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10:
-        return int(text)
+        text = int(text)
     if isinstance(text, int) and 0 < text < 2**31:
         return text
     raise InputError(

@@ -15,6 +15,7 @@ from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.web import (
     bundles,
+    confluent,
     decisions,
     fleet,
     lineage,
@@ -40,6 +41,7 @@ def create_app(
     app = FastAPI(title="Data Spine", version=version("data-spine"), docs_url=None, redoc_url=None)
     for made in (
         operations.router(session),
+        confluent.router(session),
         schemas.router(session),
         decisions.router(session),
         sidecars.router(session, ending or threading.Event()),

@@ -1,0 +1,105 @@
+"""What clients of a registry do beside publishing: look up, compare, delete, set level and mode."""
+
+from __future__ import annotations
+
+from dataspine.adapters.schema_publish import Proposal, parse_proposal, parse_version
+from dataspine.adapters.session import Session
+from dataspine.core.errors import ConflictError, NotFoundError
+from dataspine.registry import ALL, Comparison, Deleted, Version, compare
+
+__all__ = ["compare_with", "delete", "look_up", "set_level", "set_mode", "text_of"]
+
+
+def look_up(session: Session, proposal: Proposal, *, deleted: Deleted = "hidden") -> Version:
+    """Return the version that holds this schema, or raise ``NotFoundError``."""
+    parsed = parse_proposal(session, proposal)
+    session.registry.versions(proposal.subject, deleted=deleted)  # is there such a subject
+    found = session.registry.find(
+        proposal.subject,
+        parsed,
+        references=proposal.references,
+        contract=proposal.contract,
+        deleted=deleted,
+    )
+    if found is None:
+        raise NotFoundError(
+            "the subject has no such schema",
+            where=proposal.subject,
+            remedy="Publish it first.",
+            code="registry.unknown_schema",
+        )
+    return found
+
+
+def compare_with(session: Session, proposal: Proposal, number: int | str | None) -> Comparison:
+    """Compare a schema, at the subject's level, with one version or (None) as publishing would.
+
+    With the latest version of a subject that has none it is compatible.
+    """
+    level = session.subject_settings.level(proposal.subject)
+    parsed = parse_proposal(session, proposal)
+    registry = session.registry
+    if registry.latest(proposal.subject) is None and number in (None, "latest"):
+        return compare(None, parsed, level=level)
+    if number is None:
+        previous = registry.versions(proposal.subject)
+    else:
+        previous = [registry.version(proposal.subject, number)]
+    older = [parse_version(session, each) for each in previous]
+    return compare(older, parsed, level=level)
+
+
+def text_of(session: Session, version: Version, form: str = "") -> str:
+    """Return a version's text in the form that a stock client asks for."""
+    return parse_version(session, version).text_as(form) if form else version.text
+
+
+def delete(
+    session: Session, subject: str, number: int | str | None = None, *, permanent: bool = False
+) -> list[int]:
+    """Delete a subject or one of its versions, and return the numbers of what was deleted."""
+    _require_writable(session, subject)
+    if number is not None:
+        number = session.registry.version(subject, number, deleted="shown").number
+    with session.database.begin() as connection:
+        return session.registry.delete(
+            connection, subject, number, permanent=permanent, at=session.clock()
+        )
+
+
+def set_level(session: Session, subject: str, level: str | None) -> str:
+    """Set the level of a subject, or of all (``ALL``); return what held before."""
+    _require_writable(session, subject)
+    before = session.subject_settings.level(subject)
+    session.subject_settings.set_level(subject, level, actor=session.actor, at=session.clock())
+    return before
+
+
+def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = False) -> str:
+    """Set the mode of a subject, or of all (``ALL``); return what held before.
+
+    ``IMPORT`` gives versions ids of another registry: where versions are, it has to be forced.
+    """
+    if mode == "IMPORT" and not force:
+        taken = session.registry.subjects(deleted="shown")
+        if taken if subject == ALL else subject in taken:
+            raise ConflictError(
+                "versions are there already, and an import could contradict them",
+                where=subject or "all subjects",
+                remedy="Import into an empty registry, or use force=true.",
+                code="registry.not_permitted",
+            )
+    before = session.subject_settings.mode(subject)
+    session.subject_settings.set_mode(subject, mode, actor=session.actor, at=session.clock())
+    return before
+
+
+def _require_writable(session: Session, subject: str) -> None:
+    mode = session.subject_settings.mode(subject)
+    if mode.startswith("READONLY"):
+        raise ConflictError(
+            f"the mode is {mode}",
+            where=subject or "all subjects",
+            remedy="Set the mode of the subject, or of all: PUT /mode/{subject}.",
+            code="registry.not_permitted",
+        )

@@ -1,0 +1,261 @@
+"""The Confluent dialect, request by request: shapes, error codes, and what a policy denies."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from dataspine.adapters.init import init
+from dataspine.adapters.session import Session
+from dataspine.web.app import create_app
+
+pytestmark = pytest.mark.integration
+
+SIZE = {"name": "size", "type": "int"}
+
+
+def record(*fields: dict[str, Any], name: str = "A") -> str:
+    return json.dumps({"type": "record", "name": name, "fields": list(fields)})
+
+
+GOOD = record(SIZE)
+WIDER = record(SIZE, {"name": "width", "type": "int", "default": 0})
+BROKEN = record({"name": "length", "type": "int"})
+UNTAGGED = record({"name": "email", "type": "string"})
+
+
+@pytest.fixture
+def session(tmp_path: Path, opa: Path) -> Iterator[Session]:
+    workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
+    with Session(workspace, opa=opa) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(session: Session) -> TestClient:
+    app = create_app(session)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+
+
+def register(client: TestClient, subject: str, text: str, **more: Any) -> Any:
+    answer = client.post(f"/subjects/{subject}/versions", json={"schema": text, **more})
+    return (answer.status_code, answer.json())
+
+
+def error(status: int, code: int, message: str) -> tuple[int, dict[str, Any]]:
+    return (status, {"error_code": code, "message": message})
+
+
+def told(client: TestClient, method: str, path: str, body: Any = None) -> Any:
+    answer = client.request(method, path, json=body)
+    assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+    return (answer.status_code, answer.json())
+
+
+def test_a_schema_is_registered_found_and_listed(client: TestClient) -> None:
+    assert register(client, "a-value", GOOD) == (200, {"id": 1, "version": 1})
+    assert register(client, "a-value", GOOD + " ") == (200, {"id": 1, "version": 1})
+    assert register(client, "b-value", GOOD) == (200, {"id": 1, "version": 1})
+    assert register(client, "a-value", WIDER) == (200, {"id": 2, "version": 2})
+
+    first = {"subject": "a-value", "id": 1, "version": 1, "schema": GOOD}
+    for path, expected in {
+        "/subjects": ["a-value", "b-value"],
+        "/subjects?subjectPrefix=b": ["b-value"],
+        "/subjects?subjectPrefix=:*:a": ["a-value"],
+        "/subjects?offset=1&limit=-1": ["b-value"],
+        "/subjects?limit=1&deleted=False": ["a-value"],
+        "/subjects/a-value/versions": [1, 2],
+        "/subjects/a-value/versions/1": first,
+        "/subjects/:.:a-value/versions/1": first,
+        "/subjects/a-value/versions/-1": first | {"id": 2, "version": 2, "schema": WIDER},
+        "/schemas/ids/1": {"schema": GOOD},
+        "/schemas/ids/1?fetchMaxId=true&subject=b-value": {"schema": GOOD, "maxId": 2},
+        "/schemas/ids/1/subjects": ["a-value", "b-value"],
+        "/schemas/ids/1/versions": [
+            {"subject": "a-value", "version": 1},
+            {"subject": "b-value", "version": 1},
+        ],
+        "/schemas/types": ["AVRO", "PROTOBUF"],
+        "/contexts": [":.:"],
+    }.items():
+        assert told(client, "GET", path) == (200, expected), path
+    assert client.get("/subjects/a-value/versions/latest/schema").text == WIDER
+    assert client.get("/schemas/ids/1/schema").text == GOOD
+    lookup = told(
+        client, "POST", "/subjects/a-value?normalize=False&deleted=False", {"schema": GOOD}
+    )
+    assert lookup == (200, first)
+
+
+def test_what_is_not_there_has_the_clients_codes(client: TestClient) -> None:
+    register(client, "a", GOOD)
+    body = {"schema": BROKEN}
+    for method, path, sent, expected in (
+        ("GET", "/subjects/no/versions", None, (404, 40401)),
+        ("GET", "/subjects/no/versions/1", None, (404, 40401)),
+        ("GET", "/subjects/a/versions/9", None, (404, 40402)),
+        ("GET", "/subjects/a/versions/0", None, (422, 42202)),
+        ("GET", "/subjects/a/versions/x", None, (422, 42202)),
+        ("GET", "/schemas/ids/99", None, (404, 40403)),
+        ("GET", "/schemas/ids/99/versions", None, (404, 40403)),
+        ("POST", "/subjects/no", body, (404, 40401)),
+        ("POST", "/subjects/a", body, (404, 40403)),
+        ("GET", "/config/a", None, (404, 40408)),
+        ("DELETE", "/config/a", None, (404, 40408)),
+        ("GET", "/mode/a", None, (404, 40409)),
+        ("PUT", "/config", {"compatibility": "SOME"}, (422, 42203)),
+        ("PUT", "/config", {"compatibilityGroup": "x"}, (422, 42203)),
+        ("PUT", "/mode", {"mode": "SOME"}, (422, 42204)),
+        ("POST", "/subjects/a/versions", {"schema": "{"}, (422, 42201)),
+        ("POST", "/subjects/a/versions", {}, (422, 42201)),
+        ("POST", "/subjects/a/versions", {"schema": "{}", "schemaType": "JSON"}, (422, 42201)),
+        ("POST", "/subjects/a/versions", {"schema": GOOD, "ruleSet": {"x": 1}}, (422, 42210)),
+        ("POST", "/subjects/ids/versions", {"schema": GOOD}, (422, 42208)),
+        ("POST", "/compatibility/subjects/no/versions/1", body, (404, 40401)),
+        ("GET", "/subjects/a/metadata?key=k&value=v", None, (404, 40403)),
+        ("GET", "/associations/resources/-/t?resourceType=topic", None, (404, 404)),
+    ):
+        status, answer = told(client, method, path, sent)
+        assert (status, answer["error_code"]) == expected, (method, path, answer)
+
+
+def test_a_denied_schema_says_which_rule_where_and_why(
+    client: TestClient, session: Session
+) -> None:
+    status, answer = register(client, "a", UNTAGGED)
+    assert (status, answer["error_code"]) == (403, 40301)
+    assert answer["message"].startswith("pii.untagged_field /facts/fields/0: ")
+    register(client, "a", GOOD)
+
+    status, answer = register(client, "a", BROKEN)
+    assert (status, answer["error_code"]) == (409, 409)
+    assert "contract.incompatible" in answer["message"]
+    assert session.registry.version("a", "latest").number == 1
+
+
+def test_compatibility_is_asked_at_the_subjects_level(client: TestClient) -> None:
+    asked = "/compatibility/subjects/a/versions"
+    assert told(client, "POST", f"{asked}/latest", {"schema": GOOD}) == (
+        200,
+        {"is_compatible": True},
+    )
+    register(client, "a", GOOD)
+    status, answer = told(client, "POST", f"{asked}/latest?verbose=True", {"schema": BROKEN})
+    assert (status, answer["is_compatible"]) == (200, False)
+    assert "length" in answer["messages"][0]
+
+    assert told(client, "PUT", "/config/a", {"compatibility": "forward"}) == (
+        200,
+        {"compatibility": "FORWARD"},
+    )
+    more = record(SIZE, {"name": "width", "type": "int"})
+    assert told(client, "POST", asked, {"schema": more})[1] == {"is_compatible": True}
+    assert register(client, "a", more) == (200, {"id": 2, "version": 2})
+    assert told(client, "GET", "/config/a") == (200, {"compatibilityLevel": "FORWARD"})
+    assert told(client, "GET", "/config/b?defaultToGlobal=true") == (
+        200,
+        {"compatibilityLevel": "BACKWARD"},
+    )
+    assert told(client, "DELETE", "/config/a") == (200, {"compatibilityLevel": "FORWARD"})
+    assert told(client, "POST", asked, {"schema": BROKEN})[1] == {"is_compatible": False}
+    told(client, "PUT", "/config", {"compatibility": "NONE"})
+    assert told(client, "POST", asked, {"schema": BROKEN})[1] == {"is_compatible": True}
+    assert told(client, "DELETE", "/config") == (200, {"compatibilityLevel": "NONE"})
+
+
+def test_a_transitive_level_looks_at_every_version(client: TestClient) -> None:
+    told(client, "PUT", "/config/a", {"compatibility": "NONE"})
+    register(client, "a", GOOD)
+    register(client, "a", record({"name": "width", "type": "int", "default": 0}))
+    text = record({"name": "size", "type": "string", "default": ""})
+    asked = ("POST", "/compatibility/subjects/a/versions", {"schema": text})
+    told(client, "PUT", "/config/a", {"compatibility": "BACKWARD"})
+    assert told(client, *asked) == (200, {"is_compatible": True})
+    told(client, "PUT", "/config/a", {"compatibility": "BACKWARD_TRANSITIVE"})
+    assert told(client, *asked) == (200, {"is_compatible": False})
+    assert register(client, "a", text)[0] == 409
+
+
+def test_deletion_is_soft_first(client: TestClient) -> None:
+    register(client, "a", GOOD)
+    register(client, "a", WIDER)
+    wrong = told(client, "DELETE", "/subjects/a/versions/1?permanent=true")
+    assert (wrong[0], wrong[1]["error_code"]) == (404, 40407)
+    assert told(client, "DELETE", "/subjects/a/versions/1") == (200, 1)
+    again = told(client, "DELETE", "/subjects/a/versions/1")
+    assert (again[0], again[1]["error_code"]) == (404, 40406)
+    assert told(client, "GET", "/subjects/a/versions") == (200, [2])
+    assert told(client, "GET", "/subjects/a/versions?deleted=True") == (200, [1, 2])
+    assert told(client, "GET", "/subjects/a/versions?deleted_only=True") == (200, [1])
+    assert told(client, "GET", "/schemas/ids/1") == (200, {"schema": GOOD})
+
+    wrong = told(client, "DELETE", "/subjects/a?permanent=true")
+    assert (wrong[0], wrong[1]["error_code"]) == (404, 40405)
+    assert told(client, "DELETE", "/subjects/a") == (200, [2])
+    again = told(client, "DELETE", "/subjects/a")
+    assert (again[0], again[1]["error_code"]) == (404, 40404)
+    assert told(client, "GET", "/subjects") == (200, [])
+    assert told(client, "GET", "/subjects?deleted=true") == (200, ["a"])
+    assert told(client, "DELETE", "/subjects/a?permanent=true") == (200, [1, 2])
+    gone = told(client, "GET", "/schemas/ids/1")
+    assert (gone[0], gone[1]["error_code"]) == (404, 40403)
+
+
+def test_what_is_referred_to_stays(client: TestClient) -> None:
+    register(client, "addresses", record(SIZE, name="Address"))
+    reference = {"name": "Address", "subject": "addresses", "version": 1}
+    person = record({"name": "home", "type": "Address"}, name="Person")
+    assert register(client, "people", person, references=[reference])[0] == 200
+
+    assert told(client, "GET", "/subjects/addresses/versions/1/referencedby") == (200, [2])
+    assert told(client, "GET", "/schemas/ids/2") == (
+        200,
+        {"schema": person, "references": [reference]},
+    )
+    resolved = json.loads(client.get("/schemas/ids/2?format=resolved").json()["schema"])
+    assert resolved["fields"][0]["type"]["name"] == "Address"
+    status, answer = told(client, "DELETE", "/subjects/addresses")
+    assert (status, answer["error_code"]) == (422, 42206)
+
+
+def test_a_contract_makes_a_version_and_travels_whole(client: TestClient) -> None:
+    contract: dict[str, Any] = {
+        "metadata": {"properties": {"tier": "gold"}, "tags": {"**.size": ["PUBLIC"]}},
+        "ruleSet": {"domainRules": [{"name": "r", "type": "CEL", "expr": "true"}]},
+    }
+    assert register(client, "a", GOOD, metadata=None, ruleSet=None) == (
+        200,
+        {"id": 1, "version": 1},
+    )
+    assert register(client, "a", GOOD, **contract) == (200, {"id": 2, "version": 2})
+    assert told(client, "GET", "/schemas/ids/2") == (200, {"schema": GOOD, **contract})
+    found = told(client, "GET", "/subjects/a/metadata?key=tier&value=gold&deleted=false")
+    assert (found[0], found[1]["version"]) == (200, 2)
+
+
+def test_a_mode_says_who_may_write(client: TestClient) -> None:
+    assert told(client, "GET", "/mode") == (200, {"mode": "READWRITE"})
+    register(client, "a", GOOD)
+    assert told(client, "PUT", "/mode", {"mode": "READONLY"}) == (200, {"mode": "READONLY"})
+    for answer in (register(client, "a", WIDER), told(client, "DELETE", "/subjects/a")):
+        assert (answer[0], answer[1]["error_code"]) == (422, 42205)
+    assert register(client, "a", GOOD) == (200, {"id": 1, "version": 1})  # known: nothing written
+    assert told(client, "PUT", "/mode/b", {"mode": "READWRITE"})[0] == 200
+    assert register(client, "b", WIDER)[0] == 200
+    told(client, "PUT", "/mode", {"mode": "READONLY_OVERRIDE"})
+    assert register(client, "b", BROKEN)[0] == 422
+    assert told(client, "DELETE", "/mode") == (200, {"mode": "READONLY_OVERRIDE"})
+    assert told(client, "DELETE", "/mode/b") == (200, {"mode": "READWRITE"})
+
+    wrong = told(client, "PUT", "/mode", {"mode": "IMPORT"})
+    assert (wrong[0], wrong[1]["error_code"]) == (422, 42205)
+    assert told(client, "PUT", "/mode/c", {"mode": "IMPORT"})[0] == 200
+    assert register(client, "c", BROKEN)[1]["error_code"] == 42205
+    assert register(client, "c", BROKEN, id=70)[1]["error_code"] == 42202
+    assert register(client, "c", BROKEN, id=70, version=5) == (200, {"id": 70, "version": 5})
+    assert register(client, "c", record(SIZE, name="B"), id=70, version=6)[1]["error_code"] == 42205
+    assert register(client, "d", record(SIZE, name="B"), id=71, version=1)[1]["error_code"] == 42205
