@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONFTEST := 0.71.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
 # Idle workers take from busy ones; a worker has servers of its own, so there are few.
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 STATIC := web/dataspine/web/static/lineage
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 # OPA lives in the user's cache; tests and linters find it there as `spine` itself does.

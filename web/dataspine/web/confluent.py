@@ -166,7 +166,12 @@ def router(session: Session) -> APIRouter:
     @routes.get("/associations/{rest:path}", include_in_schema=False)
     def associations(rest: str) -> None:
         # Clients read 404 as "none", and anything else as a failure.
-        raise NotFoundError("there are no associations", code="registry.no_associations")
+        raise NotFoundError(
+            "there are no associations",
+            where=rest[:200],
+            remedy="Name subjects after topics, as clients do unless told otherwise.",
+            code="registry.no_associations",
+        )
 
     return routes
 
