@@ -26,7 +26,10 @@ from confluent_kafka.schema_registry import (
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.common.schema_registry_client import ConfigCompatibilityLevel
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.type import date_pb2  # type: ignore[import-untyped]  # the package has no stubs
 
 from dataspine.adapters.init import init
 from dataspine.core.process import spawn, stop
@@ -41,6 +44,7 @@ TEXT = json.dumps(
     }
 )
 ORDER = {"size": 3, "kind": "box"}
+VALUE_OF_PROTO = SerializationContext("shipments", MessageField.VALUE)
 VALUE = SerializationContext("orders", MessageField.VALUE)
 
 
@@ -136,6 +140,66 @@ def test_a_contract_comes_back_whole(client: SchemaRegistryClient) -> None:
     found = client.get_latest_with_metadata("contracts", {"tier": "gold"})
 
     assert (found.schema.metadata, found.schema.rule_set) == (metadata, rules)
+
+
+def _messages() -> dict[str, Any]:
+    """Return message classes as generated code has them, of two files that import each other."""
+    kind = descriptor_pb2.FieldDescriptorProto
+    line = descriptor_pb2.FileDescriptorProto(
+        name="shop/line.proto", package="shop", syntax="proto3"
+    )
+    sku = line.message_type.add(name="Line")
+    sku.field.add(name="sku", number=1, type=kind.TYPE_STRING, label=kind.LABEL_OPTIONAL)
+    order = descriptor_pb2.FileDescriptorProto(
+        name="shop/order.proto",
+        package="shop",
+        syntax="proto3",
+        dependency=["shop/line.proto", "google/type/date.proto"],
+    )
+    order.message_type.add(name="Before")
+    message = order.message_type.add(name="Order")
+    for number, name in enumerate((".shop.Line", ".google.type.Date"), 1):
+        message.field.add(
+            name=f"part_{number}",
+            number=number,
+            type=kind.TYPE_MESSAGE,
+            type_name=name,
+            label=kind.LABEL_OPTIONAL,
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(date_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(line)
+    pool.Add(order)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"shop.{name}"))
+        for name in ("Order", "Line")
+    }
+
+
+@pytest.mark.parametrize(
+    "mode", [{}, {"auto.register.schemas": False}, {"use.latest.version": True}], ids=str
+)
+def test_protobuf_is_written_and_read_in_every_mode(
+    client: SchemaRegistryClient, url: str, mode: dict[str, Any]
+) -> None:
+    made = _messages()
+    order = made["Order"](part_1=made["Line"](sku="box"))
+    order.part_2.year = 2026
+    with SchemaRegistryClient({"url": url}) as other:
+        ProtobufSerializer(made["Order"], other, {})(order, VALUE_OF_PROTO)
+    if mode.get("use.latest.version"):
+        mode = {**mode, "auto.register.schemas": False}
+
+    data = ProtobufSerializer(made["Order"], client, mode)(order, VALUE_OF_PROTO)
+
+    assert data is not None
+    read = ProtobufDeserializer(made["Order"], {}, client)(data, VALUE_OF_PROTO)
+    assert read == order
+    with SchemaRegistryClient({"url": url}) as other:
+        text = other.get_latest_version("shipments-value").schema
+    assert text.schema_str is not None
+    assert "message Order {" in text.schema_str
+    assert [each.name for each in text.references or []] == ["shop/line.proto"]
 
 
 def test_the_management_calls_work(client: SchemaRegistryClient) -> None:

@@ -1,16 +1,42 @@
 """Protobuf: facts with lines, located faults, and workers that cannot be held up."""
 
+import base64
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataspine.core.errors import InputError
-from dataspine.registry import ProtobufWorkers, parse
+from dataspine.registry import ParsedSchema, ProtobufWorkers, parse
 from dataspine.registry.field import Waiver
+
+
+def _encoded(**parts: Any) -> str:
+    file = descriptor_pb2.FileDescriptorProto(**parts)
+    return base64.b64encode(file.SerializeToString()).decode()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a reference points at."""
+
+    parsed: ParsedSchema
+    references: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def type(self) -> str:
+        return self.parsed.type
+
+    @property
+    def text(self) -> str:
+        return self.parsed.text
+
 
 ORDER = """syntax = "proto3";
 package shop.v1;
@@ -138,3 +164,56 @@ def test_a_schema_that_takes_too_long_is_stopped_and_the_pool_goes_on() -> None:
 def test_an_oversized_schema_never_reaches_a_worker(workers: ProtobufWorkers) -> None:
     with pytest.raises(InputError, match="over the limit"):
         parse("PROTOBUF", "/" * 1_048_577, workers=workers)
+
+
+def test_a_descriptor_in_base64_becomes_its_text(workers: ProtobufWorkers) -> None:
+    text = """syntax = "proto3";
+package shop;
+import "google/type/money.proto";
+import "shop/line.proto";
+message Order {
+  string email = 1;
+  google.type.Money total = 2;
+  shop.Line line = 3;
+}
+"""
+    line = 'syntax = "proto3"; package shop; message Line { string sku = 1; }'
+    reference = {"name": "shop/line.proto", "subject": "lines", "version": 1}
+    stored = parse("PROTOBUF", line, workers=workers)
+
+    def told(text: str) -> ParsedSchema:
+        return parse(
+            "PROTOBUF", text, [reference], workers=workers, lookup=lambda *_: Stored(stored)
+        )
+
+    plain = told(text)
+    sent = told(plain.text_as("serialized"))
+
+    assert (sent.digest, sent.canonical) == (plain.digest, plain.canonical)
+    assert sent.text.splitlines()[:4] == text.splitlines()[:4]
+    assert [field.path for field in sent.fields] == [field.path for field in plain.fields]
+    assert told(sent.text_as("serialized")) == sent
+
+
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        ("AAAA", "this base64 is no descriptor"),
+        ("abcde", "this base64 is no descriptor"),
+        (_encoded(name="a.proto", dependency=["missing.proto"]), "missing.proto"),
+        (_encoded(name="a.proto", syntax="proto9"), "proto9"),
+        (_encoded(name="a.proto", package="no name"), "the descriptor cannot be read"),
+    ],
+)
+def test_base64_of_something_else_is_refused(
+    workers: ProtobufWorkers, sent: str, problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        parse("PROTOBUF", sent, workers=workers)
+    assert caught.value.code == "registry.invalid_schema"
+
+
+def test_only_known_files_are_imported(workers: ProtobufWorkers) -> None:
+    text = 'syntax = "proto3"; import "google/rpc/status.proto"; message A {}'
+    with pytest.raises(InputError, match="google/rpc/status"):
+        parse("PROTOBUF", text, workers=workers)

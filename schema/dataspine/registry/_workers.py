@@ -113,7 +113,13 @@ class _Worker:
         self._root = make_scratch("protobuf")
         (self._root / "sources").mkdir()
         package = Path(str(files("dataspine.registry")))
-        includes = [str(package / "proto"), str(files("grpc_tools").joinpath("_proto"))]
+        # Of what is installed beside google/type nothing may be imported.
+        common = self._root / "common"
+        (common / "google").mkdir(parents=True)
+        a_type = Path(str(files("google.type").joinpath("date.proto")))
+        (common / "google/type").symlink_to(a_type.parent)
+        protobuf = files("grpc_tools").joinpath("_proto")
+        includes = [str(package / "proto"), str(protobuf), str(common)]
         self._process = spawn(
             [
                 sys.executable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,16 @@ from dataspine.core.errors import InputError
 from dataspine.registry._json import invalid
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.field import NOTHING, Annotations, Field, read_annotations
+from dataspine.registry.proto_text import proto_text
 
-__all__ = ["BUILT_IN", "Protobuf", "parse_protobuf"]
+__all__ = ["BUILT_IN", "Protobuf", "descriptor_as_text", "parse_protobuf"]
 
 MAIN = "schema.proto"
 MAX_CHARACTERS = 1_048_576
 MAX_FIELDS = 10_000
-BUILT_IN = ("google/protobuf/", "confluent/")
+BUILT_IN = ("google/protobuf/", "google/type/", "confluent/")
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _ERROR = re.compile(r"(?P<file>[^:\n]+?):(?P<line>\d+):(?P<column>\d+): (?P<problem>[^\n]*)")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*){0,15}")
 
@@ -91,7 +94,7 @@ def parse_protobuf(
 ) -> Protobuf:
     """Parse a ``.proto`` text, or raise ``InputError`` with code ``registry.invalid_schema``.
 
-    ``dependencies`` are (import path, text); ``google/protobuf/*`` and ``confluent/*`` are known.
+    ``dependencies`` are (import path, text); ``BUILT_IN`` files are known.
     """
     sources = dict(dependencies)
     for name in sources:
@@ -115,6 +118,34 @@ def parse_protobuf(
         tuple(walk.fields),
         tuple(found.file),
     )
+
+
+def descriptor_as_text(
+    text: str, dependencies: Sequence[tuple[str, str]], workers: ProtobufWorkers
+) -> str:
+    """Return the text of a descriptor that came in base64, as stock clients register it.
+
+    What is no base64 is a text already. Raises ``InputError`` for base64 of something else.
+    """
+    if len(text) > MAX_CHARACTERS or not _BASE64.fullmatch(text):
+        return text
+    file = descriptor_pb2.FileDescriptorProto()
+    try:
+        file.ParseFromString(base64.b64decode(text, validate=True))
+    except (DecodeError, ValueError):
+        raise invalid("this base64 is no descriptor", 1, "Send the .proto text.") from None
+    file.name = MAIN
+    imports = "".join(f"import {json.dumps(name)};\n" for name in file.dependency)
+    sources = {**dict(dependencies), MAIN: f'syntax = "proto3";\n{imports}'}
+    compiled, errors = workers.compile(MAIN, sources)
+    if errors:
+        raise _located(errors)
+    *needed, _ = descriptor_pb2.FileDescriptorSet.FromString(compiled).file
+    try:
+        return proto_text(file, needed)
+    except (TypeError, ValueError, KeyError) as error:
+        problem = f"the descriptor cannot be read: {str(error)[:300]}"
+        raise invalid(problem, 1, "Send the .proto text.") from None
 
 
 def _serialized(file: descriptor_pb2.FileDescriptorProto) -> str:

@@ -15,7 +15,7 @@ from dataspine.registry._json import invalid
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.avro import Avro, parse_avro
 from dataspine.registry.field import Field
-from dataspine.registry.protobuf import Protobuf, parse_protobuf
+from dataspine.registry.protobuf import Protobuf, descriptor_as_text, parse_protobuf
 
 __all__ = ["TYPES", "Lookup", "ParsedSchema", "Stored", "parse", "reference_key"]
 
@@ -110,7 +110,8 @@ def parse(
     """Parse a schema, or raise ``InputError`` (code ``registry.invalid_schema`` and its line).
 
     ``references`` are ``{"name", "subject", "version"}``; ``lookup`` finds what they name
-    (``Registry.reference``). Protobuf needs ``workers``. A text parsed lately comes from a cache.
+    (``Registry.reference``). Protobuf needs ``workers``; a descriptor in base64 becomes its text.
+    A text parsed lately comes from a cache.
     """
     if schema_type not in TYPES:
         raise InputError(
@@ -148,6 +149,7 @@ def _parse(
     elif workers is None:
         raise ValueError("Protobuf needs workers")
     else:
+        text = descriptor_as_text(text, dependencies, workers)
         model = parse_protobuf(text, dependencies, workers)
     return ParsedSchema(
         schema_type,
