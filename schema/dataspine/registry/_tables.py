@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from dataspine.core.database import metadata
 
-__all__ = ["schema_references", "schema_settings", "schema_versions", "schemas"]
+__all__ = ["schema_references", "schema_removals", "schema_settings", "schema_versions", "schemas"]
 
 schemas = sa.Table(
     "schemas",
@@ -60,4 +60,13 @@ schema_settings = sa.Table(
     sa.Column("mode", sa.Text),
     sa.Column("changed_at", sa.Text, nullable=False),
     sa.Column("changed_by", sa.Text, nullable=False),
+)
+
+# What was removed for good, so that every replica forgets it: a schema of one id never changes.
+schema_removals = sa.Table(
+    "schema_removals",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("schema_id", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
 )

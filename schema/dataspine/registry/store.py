@@ -14,7 +14,7 @@ from dataspine.core.canonical import digest
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import ConflictError, InputError, NotFoundError
-from dataspine.registry._tables import schema_references, schema_versions, schemas
+from dataspine.registry._tables import schema_references, schema_removals, schema_versions, schemas
 from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
 
@@ -210,6 +210,18 @@ class Registry:
         with self._database.read() as connection:
             return int(connection.scalar(sa.select(sa.func.max(schemas.c.id))) or 0)
 
+    def removed(self, after: int) -> tuple[int, list[int]]:
+        """Return the ids of schemas of which versions were removed since ``after``, and the next.
+
+        The first call is with -1, and returns no ids.
+        """
+        columns = schema_removals.c
+        with self._database.read() as connection:
+            if after < 0:
+                return int(connection.scalar(sa.select(sa.func.max(columns.id))) or 0), []
+            rows = connection.execute(_REMOVED, {"after": after}).all()
+        return max((row.id for row in rows), default=after), [row.schema_id for row in rows]
+
     def reference(self, subject: str, number: int) -> Version:
         """Return what a reference names: the ``lookup`` of ``parse``."""
         return self.version(subject, number, deleted="shown")
@@ -366,6 +378,8 @@ class Registry:
             connection.execute(
                 sa.delete(table).where(table.c.subject == subject, table.c.number.in_(numbers))
             )
+        gone = [{"schema_id": each} for each in sorted({each.id for each in chosen})]
+        connection.execute(sa.insert(schema_removals), gone)
         return numbers
 
     def _require_unreferenced(self, connection: sa.Connection, version: Version) -> None:
@@ -436,6 +450,7 @@ _INSERT_SCHEMA = sa.insert(schemas)
 _INSERT_VERSION = sa.insert(schema_versions)
 _ID_OF_IDENTITY = sa.select(schemas.c.id).where(schemas.c.identity == sa.bindparam("identity"))
 _OF_SUBJECT = schema_versions.c.subject == sa.bindparam("subject")
+_REMOVED = sa.select(schema_removals).where(schema_removals.c.id > sa.bindparam("after"))
 _KNOWN_ID = sa.select(schemas.c.id).where(schemas.c.id == sa.bindparam("id"))
 _LAST_NUMBER = sa.select(sa.func.max(schema_versions.c.number)).where(_OF_SUBJECT)
 _ONE = _select().where(_OF_SUBJECT, schema_versions.c.number == sa.bindparam("number"))

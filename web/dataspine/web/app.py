@@ -24,6 +24,7 @@ from dataspine.web import (
     schemas,
     sidecars,
 )
+from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
 from dataspine.web.problem import problem, unexpected
 
@@ -55,7 +56,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, unexpected)
-    return Guard(app, hosts=hosts)
+    return Guard(FinishedSchemas(app, session.registry.removed), hosts=hosts)
 
 
 async def _known(_request: Request, error: Exception) -> JSONResponse:

@@ -17,6 +17,7 @@ from dataspine.web.problem import problem
 __all__ = ["LARGEST", "Guard", "segment"]
 
 SLASH = "\x1f"
+SLASH_BYTE = b"\x1f"
 MAX_BODY = 8 * 1_048_576
 # Of the numbers that a column of the database holds.
 LARGEST = 2**63 - 1
@@ -48,16 +49,22 @@ class Guard:
             await problem(error, status)(scope, receive, send)
             return
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        path = raw.partition(b"?")[0].decode("ascii", "replace")
-        segments = _segments(path)
-        if segments is None:
-            remedy = "Percent-encode UTF-8 text without control characters."
-            await problem(InputError("the address is no text", where="path", remedy=remedy), 422)(
-                scope, receive, send
-            )
+        if b"%" in raw or not raw.isascii() or SLASH_BYTE in raw:
+            segments = _segments(raw.partition(b"?")[0].decode("ascii", "replace"))
+            if segments is None:
+                error = InputError(
+                    "the address is no text",
+                    where="path",
+                    remedy="Percent-encode UTF-8 text without control characters.",
+                )
+                await problem(error, 422)(scope, receive, send)
+                return
+            scope = {**scope, "path": "/".join(segments)}
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            await self._app(scope, receive, send)  # no body comes
             return
         limited = _Limited(receive, send, self._max_body)
-        await self._app({**scope, "path": "/".join(segments)}, limited.receive, limited.send)
+        await self._app(scope, limited.receive, limited.send)
         if limited.is_over:
             await problem(_too_large(self._max_body))(scope, receive, send)
 

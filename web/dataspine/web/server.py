@@ -118,6 +118,7 @@ def _run(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody here is told from where a request comes
         timeout_graceful_shutdown=GRACE_SECONDS,
         limit_concurrency=1000,
         lifespan="off",

@@ -34,6 +34,12 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Text, nullable=False),
         sa.Column("changed_by", sa.Text, nullable=False),
     )
+    op.create_table(
+        "schema_removals",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("schema_id", sa.Integer, nullable=False),
+        sqlite_autoincrement=True,
+    )
     rows = op.get_bind().exec_driver_sql(
         """SELECT subject, number, "references" FROM schema_versions WHERE "references" <> '[]'"""
     )
@@ -48,6 +54,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_table("schema_removals")
     op.drop_table("schema_settings")
     op.drop_table("schema_references")
     for column in ("deleted_at", "rule_set", "sensitive", "tags"):
