@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CONFTEST := 0.71.1
+KAFKA := 4.3.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
 # Idle workers take from busy ones; a worker has servers of its own, so there are few.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
@@ -12,7 +13,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
 
 .PHONY: help setup demo test test-unit test-faults lint policy mutants check bench bundle docs \
-  conftest static wheel lock clean
+  conftest kafka static wheel lock clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,14 @@ $(CACHE)/bin/conftest:
 	  GOBIN=$$folder GOFLAGS= CGO_ENABLED=0 \
 	  go install github.com/open-policy-agent/conftest@v$(CONFTEST) && mv "$$folder/conftest" $@
 	@$@ --version
+
+kafka: $(CACHE)/kafka-$(KAFKA)/.ready  ## Fetch the Kafka broker of the tests (1 minute; Java, Maven)
+
+$(CACHE)/kafka-$(KAFKA)/.ready: tests/kafka/pom.xml
+	@echo "Fetching Kafka $(KAFKA) ..."
+	@mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -Dkafka.version=$(KAFKA) \
+	  -DincludeScope=runtime -DoutputDirectory=$(@D)
+	@touch $@
 
 demo: setup  ## Run the whole story, end to end, in under a minute
 	@$(BIN)/spine demo $(ARGS)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,9 +27,7 @@ from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, Proto
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.type import date_pb2  # type: ignore[import-untyped]  # the package has no stubs
-
-from dataspine.adapters.init import init
-from dataspine.core.process import spawn, stop
+from tests.served import served
 
 pytestmark = pytest.mark.integration
 
@@ -50,17 +45,8 @@ VALUE = SerializationContext("orders", MessageField.VALUE)
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[str]:
-    workspace = init(tmp_path_factory.mktemp("stock") / "shop", name="shop", told=lambda _: None)
-    argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
-    environment = {**os.environ, "SPINE_OPA": str(opa)}
-    child = spawn(argv, cwd=workspace.root, env=environment, stdout=subprocess.PIPE)
-    try:
-        assert child.stdout is not None
-        yield json.loads(child.stdout.readline())["url"]
-    finally:
-        stop(child, 10)
-        if child.stdout is not None:
-            child.stdout.close()
+    with served(tmp_path_factory.mktemp("stock"), opa) as address:
+        yield address
 
 
 @pytest.fixture
@@ -142,7 +128,7 @@ def test_a_contract_comes_back_whole(client: SchemaRegistryClient) -> None:
     assert (found.schema.metadata, found.schema.rule_set) == (metadata, rules)
 
 
-def _messages() -> dict[str, Any]:
+def messages() -> dict[str, Any]:
     """Return message classes as generated code has them, of two files that import each other."""
     kind = descriptor_pb2.FieldDescriptorProto
     line = descriptor_pb2.FileDescriptorProto(
@@ -182,7 +168,7 @@ def _messages() -> dict[str, Any]:
 def test_protobuf_is_written_and_read_in_every_mode(
     client: SchemaRegistryClient, url: str, mode: dict[str, Any]
 ) -> None:
-    made = _messages()
+    made = messages()
     order = made["Order"](part_1=made["Line"](sku="box"))
     order.part_2.year = 2026
     with SchemaRegistryClient({"url": url}) as other:
