@@ -26,7 +26,8 @@ With `--json`, stdout holds one JSON document and nothing else; an error is
 | 3 | something needed is unavailable; a retry may help |
 | 4 | a signature, checkpoint or digest does not match |
 | 70 | a fault of the program |
-| 130 | interrupted |
+| 130 | interrupted by Ctrl-C |
+| 141 | who read the output went away, as `head` does |
 
 A running `spine serve` advertises itself in `.spine/serve.json`. Commands that look things up,
 decide or publish schemas ask it, unless `--local` is given; the answer is the same either way.

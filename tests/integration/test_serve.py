@@ -41,9 +41,11 @@ def _ask(connection: http.client.HTTPConnection, path: str, body: Any = None) ->
     return json.loads(connection.getresponse().read())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
 def test_a_signal_ends_it_in_order_while_polls_wait(
-    workspace: Workspace, opa: Path, number: signal.Signals
+    workspace: Workspace, opa: Path, number: signal.Signals, code: int
 ) -> None:
     argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
     environment = {**os.environ, "SPINE_OPA": str(opa)}
@@ -65,7 +67,7 @@ def test_a_signal_ends_it_in_order_while_polls_wait(
             children = _children(child.pid)
             child.send_signal(number)
             assert waiting.getresponse().status == 304
-        assert child.wait(30) == 0
+        assert child.wait(30) == code
     finally:
         stop(child)
         if child.stdout is not None:

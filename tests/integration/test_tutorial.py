@@ -139,5 +139,5 @@ def test_every_command_of_the_tutorial_does_what_it_says(opa: Path, tmp_path: Pa
             with here.running(f"{serve.strip()} --port 0") as service:
                 assert "serving http://127.0.0.1:" in _line(service, b"serving")
             runner.send_signal(signal.SIGINT)
-            assert runner.wait(30) == 0
+            assert runner.wait(30) == 130
         assert here.run(destroy)[0] == 0

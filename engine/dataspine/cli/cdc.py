@@ -57,8 +57,14 @@ def run(route: RouteFile = None) -> None:
     """Run a deployed route until Ctrl-C: snapshot first, then live changes."""
     chosen = options()
     stop = threading.Event()
+    received: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     states: list[str] = []
 
     def told(status: dict[str, Any]) -> None:
@@ -74,6 +80,8 @@ def run(route: RouteFile = None) -> None:
         outcomes = RouteStore(session.database).outcomes(load_route(path).name)
     chosen.output.document({"outcomes": outcomes})
     _print_outcomes(chosen, outcomes)
+    if signal.SIGINT in received[:1]:
+        raise KeyboardInterrupt
 
 
 @app.command(epilog="Example: spine cdc status")

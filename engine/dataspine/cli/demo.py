@@ -101,8 +101,7 @@ class _Story:
     def stay(self) -> None:
         sys.stdout.flush()
         self._output.note(f"everything keeps running in {self._folder}; Ctrl-C ends it")
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
     def _scaffold(self) -> Workspace:
         self._step("A workspace: rules, matrix, a signing key", "spine init shop")

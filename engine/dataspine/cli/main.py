@@ -24,7 +24,8 @@ from dataspine.cli.judging import given_bundle, with_options_of_judging
 from dataspine.cli.output import Output
 from dataspine.cli.remote import DECISION
 from dataspine.cli.report import Format, FormatOption, prepare, print_decision
-from dataspine.core.errors import DataSpineError, InputError, NotFoundError
+from dataspine.cli.streams import Unwritable, guarded_streams
+from dataspine.core.errors import DataSpineError, InputError, NotFoundError, of_system
 
 __all__ = ["app", "command", "main"]
 
@@ -261,7 +262,20 @@ def command() -> TyperGroup:
 
 def main() -> None:
     """Run a command and exit as documented: 0, 1 denied, 2 input, 3 unavailable, 4 integrity."""
-    arguments = sys.argv[1:]
+    with guarded_streams():
+        try:
+            code = _ended(sys.argv[1:])
+            sys.stdout.flush()
+        except Unwritable as lost:
+            code = lost.exit_code
+            error = lost.told()
+            if error is not None:
+                Output().error(error)
+    sys.exit(code)
+
+
+def _ended(arguments: list[str]) -> int:
+    """Run a command to its end and return its exit code; what went wrong is told."""
     try:
         code = command().main(arguments, prog_name="spine", standalone_mode=False)
     except typer.Exit as stop:
@@ -272,11 +286,13 @@ def main() -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         code = _told(error, Output(as_json="--json" in arguments))
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _told(error: Exception, output: Output) -> int:
     """Print an error of any kind as one of ours, and return its exit code."""
+    if isinstance(error, OSError):
+        error = of_system(error) or error
     if isinstance(error, TyperException):
         if not error.format_message():  # the help was shown, as nothing was asked
             return InputError.exit_code

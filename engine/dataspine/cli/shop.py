@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
 import sys
@@ -91,8 +90,7 @@ def keep(output: Output) -> None:
         output.say("The shop runs until Ctrl-C. In another terminal:")
         output.say(Text(f'export {DSN}="{dsn}"', "bold"))
         sys.stdout.flush()
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 def trade(dsn: str, *, transactions: int, first_id: int, customers: int) -> None:

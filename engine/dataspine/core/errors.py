@@ -7,6 +7,7 @@ needs: what is wrong, where, and what to do next. Only ``web`` knows HTTP.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "IntegrityError",
     "NotFoundError",
     "UnavailableError",
+    "of_system",
 ]
 
 
@@ -84,3 +86,33 @@ class IntegrityError(DataSpineError):
 
     code = "integrity.mismatch"
     exit_code = 4
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})
+
+
+def of_system(error: OSError) -> DataSpineError | None:
+    """Return what the file system said as one of ours; None when it was about something else."""
+    problem, where = error.strerror or str(error), str(error.filename or "")
+    if error.errno in _FULL:
+        return UnavailableError(
+            problem,
+            where=where,
+            remedy="Free disk space, and run it again; nothing was lost.",
+            code="spine.disk_full",
+        )
+    if error.errno in _REFUSED and where:
+        return UnavailableError(
+            problem,
+            where=where,
+            remedy="Check the owner and the mode of the file and its folder.",
+            code="spine.not_permitted",
+        )
+    if error.errno in _NO_SUCH and where:
+        return NotFoundError(problem, where=where, remedy="Check the path.")
+    if error.errno in _NO_FILE and where:
+        return InputError(problem, where=where, remedy="Check the path.")
+    return None

@@ -26,7 +26,9 @@ GRACE_SECONDS = 2
 
 
 def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is called once with the address.
+    """Serve until SIGTERM, or SIGINT, which raises ``KeyboardInterrupt`` once all has ended.
+
+    ``ready`` is called once with the address.
 
     Started in this order: store, OPA with its control listener, lineage delivery, the public
     listener. Ended the other way round, so that OPA's last decision logs still arrive.
@@ -58,10 +60,12 @@ def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None
 
         ending = threading.Event()
         try:
-            _run(create_app(session, ending=ending), listener, started, ending)
+            ended_by = _run(create_app(session, ending=ending), listener, started, ending)
         finally:
             withdraw(session.workspace.state)
             delivery.stop()
+    if ended_by == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -90,6 +94,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._told = started
         self._ending = ending
+        self.ended_by: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -106,13 +111,15 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ended_by = self.ended_by or sig
         self._ending.set()
         super().handle_exit(sig, frame)
 
 
 def _run(
     app: object, listener: socket.socket, started: Callable[[], None], ending: threading.Event
-) -> None:
+) -> int | None:
+    """Run until a signal comes, and return its number."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
@@ -126,4 +133,6 @@ def _run(
     # A request changes threads several times; behind a busy one each change waits this long.
     sys.setswitchinterval(SWITCH_SECONDS)
     listener.listen(1024)
-    _Server(config, started, ending).run([listener])
+    server = _Server(config, started, ending)
+    server.run([listener])
+    return server.ended_by
