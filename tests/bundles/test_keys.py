@@ -147,7 +147,7 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Pr
     [
         b"no key",
         _pem(ec.generate_private_key(ec.SECP384R1())),
-        _pem(rsa.generate_private_key(public_exponent=65537, key_size=1024)),  # noqa: S505
+        _pem(rsa.generate_private_key(public_exponent=65537, key_size=1024)),  # noqa: S505 - weak on purpose
         _pem(ed25519.Ed25519PrivateKey.generate()),
     ],
     ids=["text", "P-384", "short RSA", "Ed25519"],

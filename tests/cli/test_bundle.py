@@ -40,7 +40,7 @@ def test_equal_sources_build_equal_bytes_in_any_folder_and_process(
 
 def test_a_bundle_lives_from_publication_to_rollback(shop: Released) -> None:
     assert shop.fault("schema", "subjects", "--nonsense")[0] == 2
-    assert shop.fault("decide", "schema.publish", "--input", "none.json") == (2, "input.invalid")
+    assert shop.fault("decide", "schema.publish", "--input", "none.json") == (2, "input.not_found")
     (shop.root / "good.avsc").write_text(GOOD)
     publish = ("schema", "publish", "shop.a", "good.avsc")
     assert shop.fault(*publish) == (3, "bundle.none_active")

@@ -41,7 +41,7 @@ def address(shop: Released) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base names it
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -99,7 +99,7 @@ def test_a_given_bundle_must_be_signed_by_the_given_key(shop: Released, tmp_path
         ("--bundle", released, "--trust", str(tmp_path / "eve.pub")): (4, "bundle.bad_signature"),
         ("--bundle", released): (2, "input.no_trust"),
         ("--trust", public): (2, "input.usage"),
-        ("--bundle", "none.tar.gz", "--trust", public): (2, "input.invalid"),
+        ("--bundle", "none.tar.gz", "--trust", public): (2, "input.not_found"),
         ("--bundle", "http://example.org/b.tar.gz", "--trust", public): (2, "input.invalid"),
         ("--bundle", "http://127.0.0.1:9/b.tar.gz", "--trust", public): (3, "bundle.not_fetched"),
     }

@@ -26,6 +26,7 @@ def test_file_keeps_the_line_of_each_key() -> None:
         ("name: [\n", "spine.yaml:2", "input.invalid"),
         ("name: !!python/object:os.system x\nmode: dev\n", "spine.yaml:1", "input.invalid"),
         ("name: &a shop\nmode: *a\n", "spine.yaml:2", "input.invalid"),
+        ('name: shop\nmode: "\\ud800"\n', "spine.yaml:2", "input.invalid"),
         ("", "spine.yaml:1", "input.invalid"),
     ],
     ids=["unknown", "nested", "twice", "value", "syntax", "tag", "alias", "empty"],

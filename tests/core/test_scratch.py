@@ -27,3 +27,13 @@ def test_only_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
     made = make_scratch("test", tmp_path)
     kept = {path.name for path in tmp_path.iterdir()} - {made.name}
     assert kept == {*names[1:], f"spine-opa-{dead.pid}-link"}
+
+
+def test_a_folder_is_swept_once_by_a_process(tmp_path: Path) -> None:
+    make_scratch("test", tmp_path)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / f"spine-rego-{dead.pid}-x"
+    left.mkdir()
+    make_scratch("test", tmp_path)
+    assert left.exists()

@@ -126,7 +126,7 @@ class Release:
                 self.end_headers()
                 self.wfile.write(body or b"")
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base names it
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -14,7 +14,7 @@ from dataspine.adapters.given_bundle import read_archive
 from dataspine.adapters.policy import DEV, content_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import Content, unpack
-from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.errors import InputError, NotFoundError, placed
 from dataspine.core.workspace import SETTINGS, Workspace
 
 __all__ = ["Change", "Difference", "difference", "named_content"]
@@ -95,7 +95,8 @@ def named_content(session: Session, named: str) -> Content:
             )
         return session.bundles.content(active.digest)
     if path.is_file():
-        return unpack(read_archive(named))
+        with placed(named):
+            return unpack(read_archive(named))
     if (path / SETTINGS).is_file():
         return content_of(Workspace.open(path))
     return session.bundles.content(_digest(session, named))

@@ -6,27 +6,27 @@ A change under review must not choose the rules that judge it, so both come from
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from dataspine.bundles import Bundle, Trust, TrustedKey, signed_by, verify
 from dataspine.bundles.archive import MAX_PACKED
 from dataspine.core import secret
-from dataspine.core.errors import InputError, IntegrityError, UnavailableError
+from dataspine.core.download import UnsafeAddressError, fetch
+from dataspine.core.errors import InputError, IntegrityError, UnavailableError, placed
+from dataspine.core.files import read_bytes
 
 __all__ = ["GivenBundle", "read_archive", "verified_by"]
 
 # Signed for whichever of these: the caller chose the bundle and the keys.
 _CHANNELS = ("dev", "candidate", "canary", "stable")
 _FETCH_SECONDS = 30.0
-_BLOCK = 65_536
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_TOO_LARGE = "Give a bundle that `spine bundle build` made."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class GivenBundle:
                 remedy="Name the public key, from outside the change that is judged.",
                 code="input.no_trust",
             )
-        bundle, trust = _verified(read_archive(reference), keys, opa)
+        with placed(reference):
+            bundle, trust = _verified(read_archive(reference), keys, opa)
         return cls(bundle, trust)
 
     def current(self) -> tuple[str, bytes] | None:
@@ -78,14 +79,7 @@ def read_archive(reference: str) -> bytes:
     """Return the bytes of a bundle: a file, or an address (https, or http on loopback)."""
     if urlsplit(reference).scheme in {"http", "https"}:
         return _fetch(reference)
-    try:
-        with Path(reference).open("rb") as file:
-            data = file.read(MAX_PACKED + 1)
-    except OSError as error:
-        raise InputError(
-            error.strerror or "unreadable", where=reference, remedy="Check the path."
-        ) from None
-    return _limited(data, reference)
+    return read_bytes(Path(reference), MAX_PACKED, remedy=_TOO_LARGE)
 
 
 def _verified(
@@ -107,45 +101,20 @@ def _pem(reference: str) -> str:
 
 
 def _fetch(url: str) -> bytes:
-    _require_safe(url)
-    end = time.monotonic() + _FETCH_SECONDS
-    data = bytearray()
+    data = io.BytesIO()
     try:
-        with urllib.request.build_opener(_SafeRedirects).open(url, timeout=10) as reply:
-            while len(data) <= MAX_PACKED and (block := reply.read(_BLOCK)):
-                data += block
-                if time.monotonic() > end:
-                    raise TimeoutError("too slow")
+        fetch(url, data, limit=MAX_PACKED, end=time.monotonic() + _FETCH_SECONDS)
+    except UnsafeAddressError:
+        raise InputError(
+            "a bundle is fetched over HTTPS, or from loopback",
+            where=url.partition("?")[0],
+            remedy="Use https://…, or give a file.",
+        ) from None
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"the bundle cannot be fetched: {error}",
-            where=url,
+            where=url.partition("?")[0],
             remedy="Check the address, or give a file.",
             code="bundle.not_fetched",
         ) from None
-    return _limited(bytes(data), url)
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        _require_safe(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _require_safe(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return
-    raise InputError(
-        "a bundle is fetched over HTTPS, or from loopback",
-        where=url.partition("?")[0],
-        remedy="Use https://…, or give a file.",
-    )
-
-
-def _limited(data: bytes, where: str) -> bytes:
-    if len(data) > MAX_PACKED:
-        raise InputError("the file is too large", where=where, code="input.too_large")
-    return data
+    return data.getvalue()

@@ -126,9 +126,14 @@ def read(path: Path) -> bytes:
         raise NotFoundError(
             "neither a published revision or digest, nor a bundle file",
             where=str(path)[:200],
-            remedy="See `spine bundle status`, or name `.` for the workspace's sources.",
+            remedy="See `spine bundle status`, or name a bundle file.",
             code="bundle.unknown",
         ) from None
     if len(data) > MAX_BYTES:
-        raise InputError("the file is too large", where=str(path), code="input.too_large")
+        raise InputError(
+            "the file is too large",
+            where=str(path),
+            remedy="Give a bundle that `spine bundle build` made.",
+            code="input.too_large",
+        )
     return data

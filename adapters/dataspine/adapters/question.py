@@ -7,6 +7,7 @@ from pathlib import Path
 from dataspine.adapters import route_deploy, schema_publish
 from dataspine.adapters.session import Session
 from dataspine.cdc.route import load_route
+from dataspine.core import files
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 
@@ -45,23 +46,4 @@ def schema_type(path: Path) -> str:
 
 def read_text(path: Path) -> str:
     """Read a file of at most 1 MiB as UTF-8."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SCHEMA_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            error.strerror or "unreadable", where=str(path), remedy="Check the path."
-        ) from None
-    if len(data) > MAX_SCHEMA_BYTES:
-        raise InputError(
-            f"over the limit of {MAX_SCHEMA_BYTES} bytes",
-            where=str(path),
-            remedy="Split it.",
-            code="input.too_large",
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 at byte {error.start}", where=str(path), remedy="Save it as UTF-8."
-        ) from None
+    return files.read_text(path, MAX_SCHEMA_BYTES)

@@ -15,7 +15,7 @@ from dataspine.adapters.policy import DEV, STABLE, dev_key, trust_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import SigningKey
 from dataspine.core.clock import rfc3339
-from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.core.errors import ConflictError, InputError, NotFoundError, of_system
 from dataspine.decisions._tables import discovery as table
 from dataspine.decisions.sidecar import Discovery, Sidecar, access
 
@@ -71,7 +71,7 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         empty = not any(folder.iterdir())
     except OSError as error:
-        raise InputError(
+        raise of_system(error) or InputError(
             error.strerror or "no folder", where=str(folder), remedy="Name a new folder."
         ) from None
     if not empty:
@@ -94,7 +94,7 @@ def write_secret(path: Path, text: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise InputError(
+        raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Name a new file."
         ) from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

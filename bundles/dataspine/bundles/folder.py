@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from dataspine.bundles.signing import Bundle
-from dataspine.core.errors import ConflictError, InputError
+from dataspine.core.errors import ConflictError, InputError, of_system
 from dataspine.core.process import start_time
 
 __all__ = ["REVISION", "write_folder"]
@@ -39,7 +39,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
         _write(bundle, part)
         part.replace(folder)
     except OSError as error:
-        raise InputError(
+        raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(folder), remedy="Name another folder."
         ) from None
     finally:

@@ -25,6 +25,7 @@ from dataspine.core.errors import (
     IntegrityError,
     NotFoundError,
     UnavailableError,
+    of_system,
 )
 from dataspine.core.process import run
 
@@ -68,7 +69,7 @@ class TrustedKey:
     channels: tuple[str, ...]
 
     @classmethod
-    def of_pem(cls, id: str, pem: str, channels: tuple[str, ...]) -> TrustedKey:  # noqa: A002
+    def of_pem(cls, id: str, pem: str, channels: tuple[str, ...]) -> TrustedKey:  # noqa: A002 - the word of trust
         """Return a key whose algorithm its kind says; raise ``IntegrityError`` for another."""
         for algorithm in ALGORITHMS:
             key = cls(id, algorithm, pem, channels)
@@ -149,11 +150,15 @@ class SigningKey:
                 "no such key", where=str(path), remedy="Run `spine init` there."
             ) from None
         except OSError as error:
-            raise UnavailableError(error.strerror or "unreadable", where=str(path)) from None
+            raise UnavailableError(
+                error.strerror or "unreadable",
+                where=str(path),
+                remedy="Check the file's owner and mode.",
+            ) from None
         return cls.parse(pem, id=id, where=str(path))
 
     @classmethod
-    def parse(cls, pem: bytes, *, id: str, where: str) -> SigningKey:  # noqa: A002
+    def parse(cls, pem: bytes, *, id: str, where: str) -> SigningKey:  # noqa: A002 - the word of trust
         """Read a key in PEM form; raise ``IntegrityError``, which never shows it."""
         try:
             key = serialization.load_pem_private_key(pem, None)
@@ -266,7 +271,7 @@ def generate_key(path: Path, algorithm: str = "ES256") -> None:
             code="bundle.key_exists",
         ) from None
     except OSError as error:
-        raise InputError(
+        raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Choose another file."
         ) from None
     with os.fdopen(descriptor, "wb") as file:

@@ -22,7 +22,8 @@ from dataspine.cli import bundle_keys, completion
 from dataspine.cli.context import exit_with, options
 from dataspine.cli.impact import progress, show
 from dataspine.cli.output import Output
-from dataspine.core.errors import InputError
+from dataspine.core.errors import InputError, of_system, placed
+from dataspine.core.files import read_bytes
 
 __all__ = ["app"]
 
@@ -110,7 +111,7 @@ def sign_(
 ) -> None:
     """Sign a bundle's content for a channel, where the key is; nothing is published."""
     chosen = options()
-    with chosen.session() as session:
+    with chosen.session() as session, placed(str(file)):
         content = unpack(read_archive(str(file)))
         check(content.files, session.opa_path)
         origin = origin_of(session.workspace, content, author=session.actor, reports=_read(reports))
@@ -147,7 +148,7 @@ def verify_(
 ) -> None:
     """Check a bundle: signature, files, roots, digest, built-ins, and that none is newer."""
     chosen = options()
-    with chosen.session() as session:
+    with chosen.session() as session, placed(str(file)):
         bundle = verified(session, read_archive(str(file)), channel=channel, keys=trust or ())
     document = _facts(bundle)
     chosen.output.document(document)
@@ -172,7 +173,8 @@ def unpack_(
         else:
             active = session.active
             data = session.bundles.bytes_of(active.channel, active.sequence)
-        bundle = verified(session, data, keys=trust or ())
+        with placed(str(file or "bundle")):
+            bundle = verified(session, data, keys=trust or ())
     write_folder(bundle, folder)
     document = {"folder": str(folder), **_facts(bundle)}
     chosen.output.document(document)
@@ -214,7 +216,8 @@ def publish(
         if run:
             found += run_tests(session.workspace, session.opa_path)
         data = read_archive(str(file)) if file is not None else None
-        published = bundle_publish.publish(session, channel, data=data, key=key, reports=found)
+        with placed(str(file or channel)):
+            published = bundle_publish.publish(session, channel, data=data, key=key, reports=found)
     chosen.output.document(published.document())
     _say_active(chosen.output, published.publication, changed=published.changed)
 
@@ -348,20 +351,10 @@ def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise InputError(
+        raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Name another file."
         ) from None
 
 
 def _read(reports: list[Path] | None) -> list[bytes]:
-    found = []
-    for path in reports or ():
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_REPORT + 1)
-        except OSError as error:
-            raise InputError(error.strerror or "unreadable", where=str(path)) from None
-        if len(data) > MAX_REPORT:
-            raise InputError("the file is too large", where=str(path), code="input.too_large")
-        found.append(data)
-    return found
+    return [read_bytes(path, MAX_REPORT) for path in reports or ()]

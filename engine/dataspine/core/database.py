@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.core.errors import UnavailableError
+from dataspine.core.errors import IntegrityError, UnavailableError
 
 __all__ = ["Database", "metadata", "upgrade"]
 
@@ -148,6 +148,17 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sa.exc.OperationalError as error:
         raise _unavailable(str(error.orig), path) from error
+    except sa.exc.DatabaseError as error:
+        # Anything more special is a fault of the statement, so of the program.
+        if type(error) is not sa.exc.DatabaseError:
+            raise
+        raise IntegrityError(
+            str(error.orig),
+            where=str(path),
+            remedy="Restore it from a backup; or move it away and run `spine upgrade`, which makes "
+            "an empty one.",
+            code="spine.database_damaged",
+        ) from error
 
 
 def _unavailable(reason: str, path: Path) -> UnavailableError:
@@ -155,6 +166,9 @@ def _unavailable(reason: str, path: Path) -> UnavailableError:
         "locked": "Another process holds it; try again.",
         "full": "Free disk space; nothing was lost.",
         "readonly": "Check the file's owner and mode.",
+        "disk I/O": "The disk may be full, or over a file-size limit; nothing was lost.",
+        "unable to open": "Run `spine init .` in a new clone; else check the folder's owner, mode "
+        "and disk.",
     }
     remedy = next(
         (text for word, text in remedies.items() if word in reason),

@@ -20,6 +20,7 @@ import jsonschema_rs
 import yaml
 
 from dataspine.core.errors import InputError
+from dataspine.core.files import read_text
 
 __all__ = ["Document", "load_document", "parse_document", "schema", "validator"]
 
@@ -62,27 +63,7 @@ def validator(name: str) -> jsonschema_rs.Draft202012Validator:
 
 def load_document(path: Path, schema_name: str) -> Document:
     """Read, parse and check a file; raise ``InputError`` with its line for the first fault."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(
-                f"{size} bytes are over the limit of {MAX_BYTES}",
-                where=str(path),
-                code="input.too_large",
-            )
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(
-            "no such file", where=str(path), remedy="Check the path.", code="input.not_found"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 at byte {error.start}", where=str(path), remedy="Save it as UTF-8."
-        ) from None
-    except OSError as error:
-        raise InputError(
-            error.strerror or "unreadable", where=str(path), remedy="Check the path."
-        ) from None
+    text = read_text(path, MAX_BYTES)
     return parse_document(text, str(path), schema_name)
 
 
@@ -126,7 +107,9 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 def _value(node: yaml.Node, pointer: str, lines: dict[str, int], name: str, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise InputError(
-            f"nested deeper than {MAX_DEPTH}", where=f"{name}:{node.start_mark.line + 1}"
+            f"nested deeper than {MAX_DEPTH}",
+            where=f"{name}:{node.start_mark.line + 1}",
+            remedy="Flatten the file.",
         )
     lines.setdefault(pointer, node.start_mark.line + 1)
     if node.tag not in _TAGS:
@@ -139,6 +122,13 @@ def _value(node: yaml.Node, pointer: str, lines: dict[str, int], name: str, dept
             _value(child, f"{pointer}/{i}", lines, name, depth + 1)
             for i, child in enumerate(node.value)
         ]
+    if not node.value.isascii() and any("\ud800" <= each <= "\udfff" for each in node.value):
+        where = f"{name}:{node.start_mark.line + 1}"
+        raise InputError(
+            "half of a character: \\ud800 to \\udfff without its other half",
+            where=where,
+            remedy="Write whole characters.",
+        )
     return _scalar(node)
 
 

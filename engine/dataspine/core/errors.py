@@ -7,7 +7,9 @@ needs: what is wrong, where, and what to do next. Only ``web`` knows HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "NotFoundError",
     "UnavailableError",
     "of_system",
+    "placed",
 ]
 
 
@@ -36,12 +39,15 @@ class DataSpineError(Exception):
     def __init__(
         self, problem: str, *, where: str = "", remedy: str = "", code: str | None = None
     ) -> None:
-        super().__init__(f"{where}: {problem}" if where else problem)
+        super().__init__(problem)
         self.problem = problem
         self.where = where
         self.remedy = remedy
         if code is not None:
             self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}" if self.where else self.problem
 
     def document(self) -> dict[str, Any]:
         """Return the error as the JSON object that ``--json`` and problem JSON show."""
@@ -116,3 +122,13 @@ def of_system(error: OSError) -> DataSpineError | None:
     if error.errno in _NO_FILE and where:
         return InputError(problem, where=where, remedy="Check the path.")
     return None
+
+
+@contextlib.contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Name the place in an error that has none: who reads bytes does not know whose they are."""
+    try:
+        yield
+    except DataSpineError as error:
+        error.where = error.where or where
+        raise

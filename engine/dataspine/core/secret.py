@@ -28,6 +28,7 @@ def resolve(
         if not value:
             raise UnavailableError(
                 f"the environment variable {name} is not set",
+                where=f"env:{name}",
                 remedy=f"Set {name}.",
                 code="spine.secret_missing",
             )
@@ -39,6 +40,7 @@ def resolve(
         except (OSError, UnicodeDecodeError):
             raise UnavailableError(
                 f"the secret file {name} cannot be read",
+                where=f"file:{name}",
                 remedy="Check its path and mode.",
                 code="spine.secret_missing",
             ) from None

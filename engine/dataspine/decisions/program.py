@@ -15,18 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 from dataspine.core.canonical import parse_json
 from dataspine.core.configuration import Configuration, user_folder
+from dataspine.core.download import fetch
 from dataspine.core.errors import DataSpineError, InputError, IntegrityError, UnavailableError
 from dataspine.core.process import spawn
 
@@ -239,7 +237,9 @@ def _build(
     built = folder / "opa"
     if process.returncode != 0 or not built.is_file():
         words = said.read_bytes()[-500:].decode(errors="replace").strip()
-        raise UnavailableError(f"go could not build OPA: {words or 'out of time'}", remedy="")
+        raise UnavailableError(
+            f"go could not build OPA: {words or 'out of time'}", remedy="See `go install`."
+        )
     return built
 
 
@@ -260,7 +260,9 @@ def _download(
     _fetch(f"{url}.sha256", fetched, _MAX_CHECKSUM, progress, end)
     words = fetched.read_text(encoding="ascii", errors="replace").split()
     if not words or not re.fullmatch(r"[0-9a-fA-F]{64}", words[0]):
-        raise UnavailableError("the published checksum is no SHA-256", where=url, remedy="")
+        raise UnavailableError(
+            "the published checksum is no SHA-256", where=url, remedy="Try again."
+        )
     _fetch(url, fetched, _MAX_PROGRAM, progress, end)
     if _digest(fetched) != f"sha256:{words[0].lower()}":
         raise IntegrityError(
@@ -272,34 +274,17 @@ def _download(
     return fetched
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        _require_safe(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _require_safe(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "127.0.0.1"):
-        return
-    raise UnavailableError("a release is downloaded over HTTPS only", where=url, remedy="")
-
-
 def _fetch(url: str, target: Path, limit: int, progress: Progress, end: float) -> None:
-    _require_safe(url)
-    opener = urllib.request.build_opener(_SafeRedirects)
-    size, told = 0, time.monotonic()
     try:
-        with opener.open(url, timeout=30) as reply, target.open("wb") as file:
-            while block := reply.read(_BLOCK):
-                size += len(block)
-                if size > limit or time.monotonic() > end:
-                    raise UnavailableError("the download is too large or too slow", where=url)
-                file.write(block)
-                if time.monotonic() - told >= 1:
-                    told = time.monotonic()
-                    progress(f"downloading OPA: {size // _BLOCK} MiB")
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise UnavailableError(f"cannot download: {error}", where=url, remedy="") from error
+        with target.open("wb") as file:
+            fetch(
+                url,
+                file,
+                limit=limit,
+                end=end,
+                told=lambda size: progress(f"downloading OPA: {size // _BLOCK} MiB"),
+            )
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"cannot download: {error}", where=url, remedy="Check the network."
+        ) from error

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import IO, Any, Self
 
 from dataspine.core.errors import UnavailableError
 from dataspine.core.process import spawn, stop
-from dataspine.core.scratch import make_scratch
+from dataspine.core.scratch import make_scratch, temporary_folder
 from dataspine.decisions.control import BUNDLE, BundleSource, ControlServer
 from dataspine.decisions.opa_client import OpaClient
 
@@ -283,7 +282,7 @@ class OpaChild:
 
 def _private_folder(parent: Path | None) -> Path:
     choices = [parent] if parent is not None else []
-    for choice in (*choices, Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
+    for choice in (*choices, temporary_folder(), Path("/tmp")):  # noqa: S108 - 0700
         folder = make_scratch("opa", Path(choice))
         if len(os.fsencode(folder / "s")) <= _SOCKET_PATH_MAX:
             return folder

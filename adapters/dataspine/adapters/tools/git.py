@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from dataspine.core.process import run
 
 __all__ = ["is_untracked", "origin_of"]
 
@@ -31,17 +33,10 @@ def is_untracked(file: Path) -> bool:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        run = subprocess.run(
-            ["git", *arguments],  # noqa: S607 - git is the user's own
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        ended = run(["git", *arguments], cwd=folder, env=os.environ, seconds=SECONDS)
+        return ended.output.decode().strip() if ended.code == 0 else None
+    except (OSError, UnicodeDecodeError):
         return None
-    return run.stdout.strip()
 
 
 def _without_credentials(url: str) -> str:

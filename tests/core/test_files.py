@@ -1,0 +1,83 @@
+"""A file that a person named, and everything that can be wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from dataspine.core.errors import DataSpineError, IntegrityError, of_system, placed
+from dataspine.core.files import read_bytes, read_text
+
+
+def _made(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name == "loop":
+        path.symlink_to(path)
+    elif name == "folder":
+        path.mkdir()
+    elif name == "large":
+        path.write_bytes(b"12345")
+    elif name == "latin":
+        path.write_bytes(b"a\xff")
+    elif name == "below":
+        _made(folder, "large")
+        path = folder / "large" / "file"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "exit_code", "remedy"),
+    [
+        ("missing", "input.not_found", 2, "Check the path."),
+        ("below", "input.not_found", 2, "Check the path."),
+        ("folder", "input.invalid", 2, "Check the path."),
+        ("loop", "input.invalid", 2, "Check the path."),
+        ("large", "input.too_large", 2, "Split it."),
+        ("latin", "input.invalid", 2, "Save it as UTF-8."),
+        ("a\0b", "input.invalid", 2, "Check the path."),
+        ("x" * 300, "input.invalid", 2, "Check the path."),
+    ],
+    ids=["missing", "below a file", "folder", "loop", "large", "latin", "nul", "long name"],
+)
+def test_what_is_wrong_with_a_file_has_place_and_remedy(
+    tmp_path: Path, name: str, code: str, exit_code: int, remedy: str
+) -> None:
+    path = _made(tmp_path, name)
+    with pytest.raises(DataSpineError) as refused:
+        read_text(path, 4)
+    error = refused.value
+    assert (error.code, error.exit_code, error.remedy) == (code, exit_code, remedy)
+    assert error.where in {str(path), repr(str(path))}
+
+
+def test_a_file_of_just_the_limit_is_read(tmp_path: Path) -> None:
+    assert read_bytes(_made(tmp_path, "large"), 5) == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (PermissionError(13, "Permission denied", "a"), "spine.not_permitted", 3),
+        (OSError(30, "Read-only file system", "a"), "spine.not_permitted", 3),
+        (OSError(28, "No space left on device"), "spine.disk_full", 3),
+        (OSError(27, "File too large", "a"), "spine.disk_full", 3),
+        (FileNotFoundError(2, "No such file or directory", "a"), "input.not_found", 2),
+    ],
+    ids=["mode", "mount", "disk", "limit", "missing"],
+)
+def test_what_the_file_system_refuses_is_no_fault_of_the_program(
+    error: OSError, code: str, exit_code: int
+) -> None:
+    told = of_system(error)
+    assert told is not None
+    assert (told.code, told.exit_code, bool(told.remedy)) == (code, exit_code, True)
+
+
+def test_what_is_not_about_files_stays_unexpected() -> None:
+    assert of_system(ConnectionResetError(104, "Connection reset by peer")) is None
+
+
+def test_an_error_without_a_place_gets_the_nearest_one() -> None:
+    for where, named in (("", "a.tar.gz"), ("bundle", "bundle")):
+        with pytest.raises(IntegrityError) as refused, placed("a.tar.gz"):
+            raise IntegrityError("malformed", where=where)
+        assert (refused.value.where, str(refused.value)) == (named, f"{named}: malformed")
