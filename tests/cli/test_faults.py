@@ -133,3 +133,75 @@ def test_bad_question_on_stdin_is_refused(
     argv = ("decide", "schema.publish", "--input", "-", "-w", str(workspace.root), "--json")
     error = _error(spine(*argv).stdout)
     assert (error["code"], str(error["where"]).partition(":")[0]) == (code, "stdin")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("schema", "publish", "a", "missing.avsc"),
+        ("schema", "validate", "a", "missing.proto"),
+        ("input", "schema.publish", "missing.avsc"),
+        ("input", "route.deploy", "missing.yaml"),
+        ("decide", "schema.publish", "--input", "missing.json"),
+        ("cdc", "plan", "missing.yaml"),
+        ("cdc", "run", "missing.yaml"),
+        ("cdc", "destroy", "missing.yaml"),
+        ("cdc", "dlq", "list", "missing.yaml"),
+        ("bundle", "verify", "missing.tar.gz"),
+        ("bundle", "sign", "missing.tar.gz"),
+        ("bundle", "unpack", "--verify", "out", "missing.tar.gz"),
+        ("bundle", "publish", "missing.tar.gz"),
+        ("bundle", "publish", "--tests", "missing.json"),
+        ("schema", "subjects", "-w", "missing"),
+    ],
+    ids=" ".join,
+)
+def test_a_missing_file_is_the_same_error_everywhere(
+    spine: Spine, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    run = spine(*arguments, "--json")
+    error = _error(run.stdout)
+    assert (run.status, error["code"], error["problem"]) == (2, "input.not_found", "no such file")
+    assert str(error["where"]).startswith("missing")
+
+
+def test_what_is_no_bundle_is_named(spine: Spine, workspace: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "junk.tar.gz"
+    file.write_bytes(b"junk")
+    run = spine("bundle", "verify", str(file), "-w", str(workspace.root), "--json")
+    error = _error(run.stdout)
+    assert (run.status, error["code"], error["where"]) == (4, "bundle.malformed", str(file))
+
+
+def test_an_oversized_file_says_what_to_do(
+    spine: Spine, workspace: Workspace, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.yaml"
+    file.write_bytes(b"#" * 5_000_000)
+    run = spine("cdc", "plan", str(file), "-w", str(workspace.root), "--json")
+    error = _error(run.stdout)
+    assert (run.status, error["code"], error["where"]) == (2, "input.too_large", str(file))
+    assert error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cdc", "dlq", "list"), "no such row is parked"),
+        (("schema", "subjects"), "no schema is published; see `spine schema publish`"),
+        (("lineage", "dlq", "list"), "no receiver refused an event"),
+        (("audit", "decisions", "--deny"), "no such decision was made"),
+    ],
+    ids=["letters", "subjects", "events", "decisions"],
+)
+def test_nothing_to_list_is_said(
+    spine: Spine,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    run = spine(*arguments)
+    assert (run.status, run.stdout) == (0, f"{said}\n")

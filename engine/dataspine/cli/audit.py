@@ -12,7 +12,6 @@ from dataspine.adapters.record import recorded
 from dataspine.cli import completion
 from dataspine.cli.context import options
 from dataspine.cli.remote import DECISION
-from dataspine.core.clock import parse_rfc3339
 from dataspine.decisions.decision import Decision
 from dataspine.decisions.journal import Search
 
@@ -44,25 +43,16 @@ def decisions(
 ) -> None:
     """List decisions of the journal, the newest first."""
     chosen = options()
-    search = Search(
-        point=point,
-        name=name,
-        allow=allow,
-        code=code,
-        revision=revision,
-        since=parse_rfc3339(since, where="--since") if since else None,
-        until=parse_rfc3339(until, where="--until") if until else None,
-    )
-    query = {
+    told = {
         "point": point,
         "name": name,
         "code": code,
         "revision": revision,
-        "allow": None if allow is None else str(allow).lower(),
         "since": since,
         "until": until,
-        "limit": limit,
     }
+    search = Search.of(told, allow=allow, where="--")
+    query = {**told, "allow": None if allow is None else str(allow).lower(), "limit": limit}
     found: list[dict[str, Any]] = chosen.answer(
         lambda service: service.get("v1", "decisions", query=query, has=RECORDED),
         lambda session: [e.document() for e in session.journal.list(search, limit=limit)],
@@ -80,7 +70,8 @@ def decisions(
         )
         for each in found
     ]
-    chosen.output.table(("at", "point", "name", "answer", "codes", "actor", "decision"), rows)
+    columns = ("at", "point", "name", "answer", "codes", "actor", "decision")
+    chosen.output.table(columns, rows, none="no such decision was made")
 
 
 @app.command(epilog="Example: spine audit show 0d5e…")

@@ -128,8 +128,10 @@ def list_(
     rows: list[tuple[object, ...]] = [
         (x.id, x.sink, x.table, x.home, ", ".join(x.codes), x.decision_id) for x in page.letters
     ]
-    chosen.output.table(("id", "sink", "table", "home", "codes", "decision"), rows)
-    chosen.output.facts(dict(page.counts) or {"parked": 0})
+    columns = ("id", "sink", "table", "home", "codes", "decision")
+    chosen.output.table(columns, rows, none="no such row is parked")
+    if page.counts:
+        chosen.output.facts(dict(page.counts))
     if page.after is not None:
         chosen.output.note(f"there may be more: --after {page.after}")
 

@@ -64,9 +64,14 @@ class Output:
         with self.err.status(Text(f"{text} …", "dim")):
             yield
 
-    def table(self, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-        """Print rows for people."""
+    def table(
+        self, columns: tuple[str, ...], rows: list[tuple[object, ...]], *, none: str = ""
+    ) -> None:
+        """Print rows for people; without any, what ``none`` says instead."""
         if self.as_json or self.quiet:
+            return
+        if none and not rows:
+            self.console.print(Text(none))
             return
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in columns:

@@ -136,7 +136,8 @@ def subjects() -> None:
         (each["subject"], each["semver"], each["schemaType"], each["owner"] or "")
         for each in latest
     ]
-    chosen.output.table(("subject", "version", "type", "owner"), rows)
+    none = "no schema is published; see `spine schema publish`"
+    chosen.output.table(("subject", "version", "type", "owner"), rows, none=none)
 
 
 @app.command(epilog="Example: spine schema latest shop.customers")

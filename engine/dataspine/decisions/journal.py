@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dataspine.core.clock import parse_rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.decisions._tables import flushes, journal
@@ -71,6 +72,22 @@ class Search:
     since: datetime | None = None
     until: datetime | None = None
     before: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        told: Mapping[str, str | None],
+        *,
+        where: str,
+        allow: bool | None = None,
+        before: int | None = None,
+    ) -> Search:
+        """Build a search from texts as people write them; ``where`` is before a name in errors."""
+        texts: dict[str, Any] = {name: text or None for name, text in told.items()}
+        for name in ("since", "until"):
+            if texts.get(name):
+                texts[name] = parse_rfc3339(texts[name], where=f"{where}{name}")
+        return cls(**texts, allow=allow, before=before)
 
 
 @dataclass(slots=True)
@@ -184,7 +201,9 @@ class Journal:
     def list(self, search: Search | None = None, *, limit: int = 100) -> Sequence[Entry]:
         """Return the newest entries first, at most ``limit`` (1 to 1000)."""
         if not 1 <= limit <= _MAX_PAGE:
-            raise InputError(f"limit must be 1 to {_MAX_PAGE}", remedy="Ask for less.")
+            raise InputError(
+                f"limit must be 1 to {_MAX_PAGE}", where="limit", remedy="Ask for less."
+            )
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(journal)

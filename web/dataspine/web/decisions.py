@@ -13,7 +13,6 @@ from dataspine.adapters.record import recorded
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
 from dataspine.core.canonical import parse_json
-from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 from dataspine.decisions.journal import Search
@@ -61,16 +60,15 @@ def router(session: Session) -> APIRouter:
 
         ``since`` is inside and ``until`` outside, both RFC 3339; ``revision`` may be a beginning.
         """
-        wanted = Search(
-            point=point,
-            name=name,
-            allow=allow,
-            code=code,
-            revision=revision,
-            since=parse_rfc3339(since, where="/query/since") if since else None,
-            until=parse_rfc3339(until, where="/query/until") if until else None,
-            before=before,
-        )
+        told = {
+            "point": point,
+            "name": name,
+            "code": code,
+            "revision": revision,
+            "since": since,
+            "until": until,
+        }
+        wanted = Search.of(told, allow=allow, before=before, where="/query/")
         return [entry.document() for entry in session.journal.list(wanted, limit=limit)]
 
     @routes.get("/{decision_id}")
