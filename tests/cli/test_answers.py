@@ -167,7 +167,7 @@ def test_lineage_is_counted_and_drawn(place: Place, spine: Spine) -> None:
     assert (counts["pending"], counts["dead"], sorted(counts)) == (
         0,
         0,
-        ["dead", "delivered", "oldest_age", "pending"],
+        ["dead", "delivered", "oldest_age", "pending", "receivers"],
     )
     node = "dataset:spine://shop:shop.customers"
     graph = spine("lineage", "graph", node, *place.arguments, "--json").document

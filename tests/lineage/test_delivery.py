@@ -203,6 +203,21 @@ def test_a_missing_token_sends_nothing(setup: Setup) -> None:
     assert setup.counts() == (0, 1, 0)
 
 
+def test_a_refusal_does_not_hide_who_has_got_nothing(setup: Setup) -> None:
+    setup.write(run_event(1))
+    with (
+        receiving(lambda _: (400, {}, b"")) as refusing,
+        receiving(lambda _: (503, {}, b"")) as ill,
+    ):
+        delivery = setup.delivery(Receiver("strict", refusing.url), Receiver("ill", ill.url))
+        delivery.step()
+    assert setup.counts() == (0, 0, 1)
+    assert setup.outbox.counts()["receivers"] == {
+        "ill": {"pending": 1, "dead": 0},
+        "strict": {"pending": 0, "dead": 1},
+    }
+
+
 def test_a_batch_goes_by_what_the_receiver_says_of_each(setup: Setup) -> None:
     setup.write(*(run_event(n) for n in range(4)))
     failed = [

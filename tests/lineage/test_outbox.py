@@ -54,7 +54,13 @@ def test_a_discarded_flush_leaves_nothing(database: Database) -> None:
     with database.begin() as connection:
         outbox.write(connection, run_event(3))
     assert store.catch_up() == 1
-    assert outbox.counts() == {"delivered": 2, "pending": 0, "dead": 0, "oldest_age": 0}
+    assert outbox.counts() == {
+        "delivered": 2,
+        "pending": 0,
+        "dead": 0,
+        "oldest_age": 0,
+        "receivers": {},
+    }
 
 
 def test_events_of_configured_receivers_are_pending_before_any_delivery(database: Database) -> None:
@@ -63,7 +69,13 @@ def test_events_of_configured_receivers_are_pending_before_any_delivery(database
     with database.begin() as connection:
         outbox.write(connection, [run_event(1), run_event(2)])
     now[0] += timedelta(seconds=90)
-    assert outbox.counts() == {"delivered": 0, "pending": 2, "dead": 0, "oldest_age": 90}
+    assert outbox.counts() == {
+        "delivered": 0,
+        "pending": 2,
+        "dead": 0,
+        "oldest_age": 90,
+        "receivers": {"marquez": {"pending": 2, "dead": 0}},
+    }
 
 
 def test_equal_events_are_written_once(database: Database) -> None:

@@ -34,10 +34,15 @@ def status() -> None:
     chosen = options()
     counts = chosen.answer(
         lambda service: service.get("v1", "summary", has=frozenset({"lineage"}))["lineage"],
-        lambda session: dict(session.outbox.counts()),
+        lambda session: session.outbox.counts(),
     )
     chosen.output.document(counts)
-    chosen.output.facts(counts)
+    chosen.output.facts({name: each for name, each in counts.items() if name != "receivers"})
+    rows: list[tuple[object, ...]] = [
+        (name, each["pending"], each["dead"]) for name, each in counts["receivers"].items()
+    ]
+    if rows:
+        chosen.output.table(("receiver", "pending", "dead"), rows)
 
 
 @app.command(epilog="Example: spine lineage graph dataset:spine://shop:shop.customers")
@@ -57,7 +62,7 @@ def graph(
     )
     chosen.output.document(found)
     rows: list[tuple[object, ...]] = [(e["source"], "→", e["target"]) for e in found["edges"]]
-    chosen.output.table(("from", "", "to"), rows)
+    chosen.output.table(("from", "", "to"), rows, none="nothing leads to it or from it")
 
 
 @app.command(epilog="Example: spine lineage impact dataset:spine://shop:shop.customers")
@@ -104,7 +109,8 @@ def list_(
     rows: list[tuple[object, ...]] = [
         (each["seq"], each["receiver"], each["reason"], each["at"], each["id"]) for each in found
     ]
-    chosen.output.table(("event", "receiver", "reason", "at", "id"), rows)
+    columns = ("event", "receiver", "reason", "at", "id")
+    chosen.output.table(columns, rows, none="no receiver refused an event")
 
 
 @dlq.command(epilog="Example: spine lineage dlq replay --receiver marquez")

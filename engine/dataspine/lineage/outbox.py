@@ -28,12 +28,16 @@ _PAGE = 500
 
 
 class Counts(TypedDict):
-    """How many events are where; ``oldest_age`` is in seconds, 0 when nothing is pending."""
+    """How many events are where; ``oldest_age`` is in seconds, 0 when nobody waits for one.
+
+    ``receivers`` counts for each receiver what it has yet to get and what it refused.
+    """
 
     delivered: int
     pending: int
     dead: int
     oldest_age: int
+    receivers: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +107,28 @@ class Outbox:
             names = set(connection.scalars(sa.select(receivers.c.receiver))) | set(self._receivers)
             names.discard(LOCAL)
             total = connection.scalar(sa.select(sa.func.count()).where(_visible())) or 0
-            dead = set(
-                connection.scalars(sa.select(deliveries.c.seq).where(deliveries.c.state == "dead"))
-            )
+            refused = connection.execute(
+                sa.select(deliveries.c.receiver, deliveries.c.seq).where(
+                    deliveries.c.state == "dead"
+                )
+            ).all()
             waiting: dict[int, str] = {}
-            for name in names:
-                rows = connection.execute(_pending(name, outbox.c.seq, outbox.c.created_at))
-                waiting.update({row.seq: row.created_at for row in rows if row.seq not in dead})
+            found: dict[str, dict[str, int]] = {}
+            for name in sorted(names):
+                rows = connection.execute(_pending(name, outbox.c.seq, outbox.c.created_at)).all()
+                waiting.update({row.seq: row.created_at for row in rows})
+                given_up = sum(row.receiver == name for row in refused)
+                found[name] = {"pending": len(rows), "dead": given_up}
+        dead = {row.seq for row in refused}
+        # One receiver's refusal must not hide that another one has been away for hours.
         oldest = min(waiting.values(), default=None)
         age = self._clock() - parse_rfc3339(oldest) if oldest else None
         return {
-            "delivered": total - len(dead) - len(waiting),
-            "pending": len(waiting),
+            "delivered": total - len(dead | waiting.keys()),
+            "pending": len(waiting.keys() - dead),
             "dead": len(dead),
             "oldest_age": max(0, int(age.total_seconds())) if age else 0,
+            "receivers": found,
         }
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -171,6 +183,7 @@ def entry_id(event: Event) -> tuple[str, str, str]:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"the event is no JSON: {error}",
+            where="/",
             remedy="Send finite numbers, texts, arrays and objects only.",
             code="lineage.invalid_event",
         ) from None
