@@ -274,3 +274,14 @@ def test_library_code_may_read_what_some_point_sends_and_nothing_else(opa: Path)
     found = _found(library, LINT[2:3])
 
     assert {(each.code, each.file) for each in found} == {("policy.schema", library.shown(name))}
+
+
+def test_a_workspace_without_rules_of_its_own_is_clean(
+    workspace: Workspace, opa: Path, regal: Path
+) -> None:
+    for name in (ODD, ODD_TEST):
+        (workspace.root / "policies" / name).unlink()
+    results: list[Result] = []
+    found = run_parts(custom_library(workspace, Opa(opa)), ALL, results.append)
+    skipped = {result.part.name: result.skipped for result in results if result.skipped}
+    assert (found, skipped) == ((), {"filters": "the tests' questions are not here"})

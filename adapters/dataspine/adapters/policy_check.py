@@ -345,9 +345,10 @@ def _filters(library: Library) -> Iterator[Finding]:
     if not entries:
         return
     with _workable(library) as folder:
-        question = library.opa.evaluate(folder, "data.dataspine.lib.fixture_test.row({})", {})
-        if question is None:
+        # A call of what is not there does not compile; a reference to it is undefined.
+        if library.opa.evaluate(folder, "data.dataspine.lib.fixture_test", {}) is None:
             raise Skipped("the tests' questions are not here")
+        question = library.opa.evaluate(folder, "data.dataspine.lib.fixture_test.row({})", {})
         known = {key: value for key, value in question.items() if key != "row"}
         with library.opa.serve(folder) as client:
             for entry in entries:
