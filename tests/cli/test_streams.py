@@ -100,3 +100,16 @@ def test_ctrl_c_while_the_program_loads_is_quiet() -> None:
         child.send_signal(signal.SIGINT)
         output, complaint = child.communicate(timeout=30)
     assert (child.returncode, output, complaint) == (-signal.SIGINT, b"", b"")
+
+
+def test_an_argument_that_is_no_text_is_named(workspace: Workspace) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dataspine.cli", "schema", "latest", b"\xff"],
+        cwd=workspace.root,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.split(b"\n")[0]) == (
+        2,
+        b"error input.invalid \\udcff: it is no UTF-8",
+    )

@@ -136,7 +136,10 @@ def input_(
     sys.stdout.write(json.dumps(question.document(), indent=indent) + "\n")
 
 
-@app.command(epilog="Example: spine input … | spine decide schema.publish --input -")
+@app.command(
+    epilog="Example: spine input schema.publish schema/customers.avsc"
+    " | spine decide schema.publish --input -"
+)
 def decide(
     point: Point,
     input_file: Annotated[str, typer.Option("--input", help="A DecisionInput, - for stdin.")],
@@ -285,8 +288,21 @@ def _ended(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
+        if isinstance(error, UnicodeEncodeError):
+            error = _unreadable_argument(arguments) or error
         code = _told(error, Output(as_json="--json" in arguments))
     return code if isinstance(code, int) else 0
+
+
+def _unreadable_argument(arguments: list[str]) -> InputError | None:
+    """Return the error of the first argument that is no text; Python keeps its bytes aside."""
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            shown = each.encode(errors="backslashreplace").decode()
+            return InputError("it is no UTF-8", where=shown[:200], remedy="Write it in UTF-8.")
+    return None
 
 
 def _told(error: Exception, output: Output) -> int:

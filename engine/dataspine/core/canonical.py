@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = ["Json", "canonical", "digest", "parse_json", "sha256"]
 Json = Mapping[str, Any] | Sequence[Any] | str | int | float | bool | None
 
 MAX_DEPTH = 64
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_HALF_BYTES = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def canonical(value: Json) -> bytes:
@@ -68,6 +71,12 @@ def parse_json(text: str | bytes, *, where: str = "", max_bytes: int = 1_048_576
         ) from None
     except ValueError as error:
         raise InputError(str(error), where=where, remedy="Correct the document.") from None
+    if _is_half(text, value):
+        raise InputError(
+            "half of a character: an escape \\ud800 to \\udfff without its other half",
+            where=where,
+            remedy="Write whole characters.",
+        )
     if _depth(value) > MAX_DEPTH:
         raise InputError(
             f"nested deeper than {MAX_DEPTH}", where=where, remedy="Flatten the document."
@@ -86,6 +95,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _is_half(text: str | bytes, value: Any) -> bool:
+    """Tell whether a text in it cannot be written: no UTF-8 has half of a surrogate pair."""
+    if not (_HALF_BYTES.search(text) if isinstance(text, bytes) else _HALF.search(text)):
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:
+        pass  # the depth is judged next
+    return False
 
 
 def _depth(value: Any) -> int:

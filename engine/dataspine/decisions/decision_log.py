@@ -166,7 +166,9 @@ class DecisionLog:
     def search(self, wanted: LogSearch | None = None, *, limit: int = 100) -> list[Logged]:
         """Return the newest decisions first, at most ``limit`` (1 to 1000)."""
         if not 1 <= limit <= _MAX_PAGE:
-            raise InputError(f"limit must be 1 to {_MAX_PAGE}", remedy="Ask for less.")
+            raise InputError(
+                f"limit must be 1 to {_MAX_PAGE}", where="limit", remedy="Ask for less."
+            )
         columns = [c for c in decision_log.c if c.name not in {"chunk", "position", "item"}]
         with self._database.read() as connection:
             rows = connection.execute(
@@ -258,7 +260,9 @@ def _text(packed: bytes) -> str:
     try:
         return gunzip(packed, MAX_PLAIN).decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 at byte {error.start}", where="body") from None
+        raise InputError(
+            f"not UTF-8 at byte {error.start}", where="body", remedy="Send UTF-8."
+        ) from None
 
 
 def _read(raw: Any, text: str) -> tuple[list[tuple[int, str]], int]:
@@ -268,7 +272,9 @@ def _read(raw: Any, text: str) -> tuple[list[tuple[int, str]], int]:
         ).fetchone()
         if kind != "array" or length > MAX_EVENTS:
             raise InputError(
-                f"decision logs are a JSON array of at most {MAX_EVENTS} events", where="body"
+                f"decision logs are a JSON array of at most {MAX_EVENTS} events",
+                where="body",
+                remedy="Send what OPA uploads, in smaller chunks.",
             )
         return raw.execute(_READ, (text,)).fetchall(), length
     except sqlite3.OperationalError as error:

@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _MAX_LABELS = 32
 _MAX_TEXT = 200
+_MAX_SHOWN = 40
 _MAX_ERROR = 1_000
 # What says nothing new is not written again before this: a flood of reports costs no writes.
 _FRESH_SECONDS = 10.0
@@ -165,7 +166,11 @@ class Fleet:
         if not caller.name and _NAME.fullmatch(labels.get("id", "")):
             caller = Caller(labels["id"], authenticated=False)
         if not caller.name:
-            raise InputError("a status report names no instance", where="/labels/id")
+            raise InputError(
+                "a status report names no instance",
+                where="/labels/id",
+                remedy="Give the sidecar a label `id`; see `spine opa config`.",
+            )
         bundle = _part(document.get("bundles"), BUNDLE)
         row = self._row(caller)
         channel = row.channel if row is not None else None
@@ -419,7 +424,8 @@ def _digest(token: str) -> str:
 def _require_name(name: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise InputError(
-            f"{name[:_MAX_TEXT]!r} cannot name an instance",
+            f"{name[:_MAX_SHOWN]!r} cannot name an instance",
+            where="instance",
             remedy="Use letters, digits, dots, dashes, underscores and colons, at most 128.",
         )
 

@@ -39,7 +39,7 @@ _REMEDY = "Send an OpenLineage 2-0-2 run, job or dataset event."
 def validate(event: object) -> list[str]:
     """Return remarks on an event that can be used; raise ``InputError`` for one that cannot."""
     if not isinstance(event, dict):
-        raise _refused("an event is a JSON object", "")
+        raise _refused("an event is a JSON object", "/")
     kind = kind_of(event)
     try:
         _validators()[kind].validate(event)
@@ -66,7 +66,7 @@ def kind_of(event: Mapping[str, Any]) -> str:
         return "JobEvent"
     if "dataset" in event:
         return "DatasetEvent"
-    raise _refused("an event is about a run, a job or a dataset", "")
+    raise _refused("an event is about a run, a job or a dataset", "/")
 
 
 def event_time(event: Mapping[str, Any]) -> str:

@@ -24,6 +24,8 @@ __all__ = ["DELETED", "Deleted", "Registry", "Version"]
 Deleted = Literal["hidden", "shown", "only"]
 DELETED: tuple[Deleted, ...] = get_args(Deleted)
 
+# Controls, marks of direction, halves of pairs, separators of lines: two names could look the same.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 MAX_SUBJECT = 255
 MAX_KNOWN = 1_000  # subjects whose latest version is kept
 RESERVED = frozenset({"ids", "guids", "types"})  # segments of the HTTP paths beside subjects
@@ -82,10 +84,10 @@ class Registry:
             problem = "is empty"
         elif len(subject) > MAX_SUBJECT:
             problem = f"is longer than {MAX_SUBJECT} characters"
-        elif subject in RESERVED:
+        elif subject in RESERVED or subject in {".", ".."}:
             problem = "is reserved"
-        elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in subject):
-            problem = "has a control character"
+        elif any(unicodedata.category(character) in _UNSEEN for character in subject):
+            problem = "has a control character or one that nobody sees"
         if problem is not None:
             raise InputError(
                 f"the subject {problem}",
@@ -512,6 +514,7 @@ def _number(text: int | str) -> int:
         return text
     raise InputError(
         f"{str(text)[:40]!r} is no version number",
+        where="version",
         remedy="Write 1, 2, … or latest.",
         code="registry.invalid_version",
     )

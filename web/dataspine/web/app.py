@@ -73,9 +73,14 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     return problem(InputError(str(first["msg"]), where=place, remedy="See /openapi.json."))
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
+    # The framework hides what was wrong with a body behind an error of its own.
+    if isinstance(error.__cause__, DataSpineError):
+        return problem(error.__cause__)
+    where = f"{request.method} {request.url.path[:200]}"
+    remedy = "See /openapi.json."
     if error.status_code == 404:
-        return problem(NotFoundError("no such address", remedy="See /openapi.json."))
-    return problem(InputError(str(error.detail), remedy="See /openapi.json."), error.status_code)
+        return problem(NotFoundError("no such address", where=where, remedy=remedy))
+    return problem(InputError(str(error.detail), where=where, remedy=remedy), error.status_code)

@@ -19,9 +19,10 @@ from dataspine.adapters import bundle_promote, bundle_publish
 from dataspine.adapters.bundle_promote import Promotion
 from dataspine.adapters.session import Session
 from dataspine.bundles import Publication
-from dataspine.core.errors import DataSpineError, InputError, NotFoundError
+from dataspine.core.errors import InputError, NotFoundError, placed
+from dataspine.web.body import StrictRoute
 from dataspine.web.guard import LARGEST
-from dataspine.web.problem import MEDIA_TYPE
+from dataspine.web.problem import denied
 
 __all__ = ["router"]
 
@@ -61,7 +62,7 @@ class Rollback(BaseModel):
 
 def router(session: Session) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["bundles"])
+    routes = APIRouter(prefix="/v1", tags=["bundles"], route_class=StrictRoute)
     _add_bundles(routes, session)
     _add_channels(routes, session)
     return routes
@@ -80,9 +81,10 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
     async def upload(channel: str, sequence: Sequence, request: Request) -> JSONResponse:
         """Publish a signed archive for its reserved sequence; the same one again is no change."""
         data = await request.body()
-        published = await run_in_threadpool(
-            bundle_publish.upload, session, channel, data, sequence=sequence
-        )
+        with placed("body"):
+            published = await run_in_threadpool(
+                bundle_publish.upload, session, channel, data, sequence=sequence
+            )
         return JSONResponse(published.document(), status_code=201 if published.changed else 200)
 
     @routes.get("/bundles")
@@ -165,24 +167,13 @@ def _answer(promotion: Promotion) -> JSONResponse:
     decision, document = promotion.decision, promotion.document()
     if decision is None or decision.allow:
         return JSONResponse(document, status_code=201 if promotion.changed else 200)
-    unanswered = decision.policy is None
-    error = DataSpineError(
-        ", ".join(decision.codes),
+    return denied(
+        decision,
+        document,
+        code="bundle.denied",
         where=promotion.channel,
         remedy="Do what each violation's remediation says, and promote again.",
-        code="bundle.denied",
     )
-    error.retry = unanswered
-    status = 503 if unanswered else 403
-    body = {
-        "type": "urn:data-spine:error:bundle.denied",
-        "title": "Denied by policy",
-        "status": status,
-        "detail": str(error),
-        **error.document(),
-        **document,
-    }
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def _own_key() -> str:

@@ -7,24 +7,32 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from pydantic import BaseModel, ConfigDict, Field
 
 from dataspine.adapters.session import Session
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision_log import LogSearch
+from dataspine.web.body import StrictRoute
 from dataspine.web.guard import LARGEST
 
 __all__ = ["FleetMetrics", "router"]
 
-Sequence = Annotated[int, Body(ge=1, le=LARGEST)]
+
+class Release(BaseModel):
+    """An order to offer a bundle again, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    sequence: int = Field(ge=1, le=LARGEST)
+    reason: str = Field(max_length=1_000)
 
 
 def router(session: Session) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["fleet"])
+    routes = APIRouter(tags=["fleet"], route_class=StrictRoute)
 
     @routes.get("/v1/fleet")
     def fleet() -> dict[str, Any]:
@@ -32,9 +40,9 @@ def router(session: Session) -> APIRouter:
         return {"instances": session.fleet.instances(), "holds": session.fleet.holds()}
 
     @routes.post("/v1/channels/{channel}/release", status_code=204)
-    def release(channel: str, sequence: Sequence, reason: Annotated[str, Body()]) -> None:
+    def release(channel: str, asked: Release) -> None:
         """Offer a bundle again to whom it was held from."""
-        session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
+        session.fleet.release(channel, asked.sequence, actor=session.actor, reason=asked.reason)
 
     @routes.get("/v1/decision-log")
     def search(  # noqa: PLR0913 - one for each thing to look for

@@ -125,6 +125,7 @@ class _Limited:
 def _too_large(limit: int) -> InputError:
     return InputError(
         f"the body is over the limit of {limit} bytes",
+        where="body",
         remedy="Send a smaller one.",
         code="input.too_large",
     )

@@ -190,7 +190,7 @@ def _static(name: str) -> Response:
     # Only names that the package lists: no path of the caller's is ever opened.
     known = {entry.name: entry for entry in folder.iterdir()}
     if name not in known:
-        raise NotFoundError("no such file", where=name)
+        raise NotFoundError("no such file", where=name[:200], remedy="See /lineage.")
     suffix = name.rpartition(".")[2]
     return Response(
         known[name].read_bytes(),

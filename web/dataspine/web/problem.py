@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -15,9 +17,10 @@ from dataspine.core.errors import (
     NotFoundError,
     UnavailableError,
 )
+from dataspine.decisions.decision import Decision
 from dataspine.decisions.fleet import TokenError
 
-__all__ = ["problem", "unexpected"]
+__all__ = ["denied", "problem", "unexpected"]
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +51,30 @@ def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
     }
     headers = {"Retry-After": "1"} if error.retry else None
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def denied(  # noqa: PLR0913 - what a denial says, all by keyword
+    decision: Decision,
+    document: Mapping[str, Any],
+    *,
+    code: str,
+    where: str,
+    remedy: str,
+    status: int = 403,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return a denial as a problem that holds the whole decision; 503 when nobody answered."""
+    error = DataSpineError(", ".join(decision.codes), where=where, remedy=remedy, code=code)
+    error.retry = decision.policy is None
+    body = {
+        "type": f"urn:data-spine:error:{code}",
+        "title": "Denied by policy",
+        "status": 503 if error.retry else status,
+        "detail": str(error),
+        **error.document(),
+        **document,
+    }
+    return JSONResponse(body, body["status"], headers, media_type=MEDIA_TYPE)
 
 
 async def unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
-from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision
 from dataspine.registry import Contract, next_version
+from dataspine.web.body import StrictRoute
 from dataspine.web.guard import segment
-from dataspine.web.problem import MEDIA_TYPE
+from dataspine.web.problem import denied
 
 __all__ = ["router"]
 
@@ -55,7 +55,7 @@ class SchemaBody(BaseModel):
 
 def router(session: Session) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(tags=["registry"])
+    routes = APIRouter(tags=["registry"], route_class=StrictRoute)
     registry = session.registry
 
     @routes.get("/schemas")
@@ -94,24 +94,15 @@ def _answer(outcome: Outcome, status: int) -> JSONResponse:
     decision = outcome.decision
     if decision is None or decision.allow:
         return JSONResponse(outcome.document(), status_code=status, headers=headers)
-    unanswered = decision.policy is None
-    codes = ", ".join(decision.codes)
-    error = DataSpineError(
-        codes,
+    return denied(
+        decision,
+        outcome.document(),
+        code="schema.denied",
         where=outcome.subject,
         remedy="Do what each violation's remediation says, and publish again.",
-        code="schema.denied",
+        status=_status(decision),
+        headers=headers,
     )
-    error.retry = unanswered
-    body = {
-        "type": "urn:data-spine:error:schema.denied",
-        "title": "Denied by policy",
-        "status": 503 if unanswered else _status(decision),
-        "detail": f"{outcome.subject}: {codes}",
-        **error.document(),
-        **outcome.document(),
-    }
-    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
 def _status(decision: Decision) -> int:

@@ -72,7 +72,11 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
         who = await caller(request)
         report: Any = parse_json(await request.body(), where="body")
         if not isinstance(report, dict):
-            raise InputError("a status report is a JSON object", where="body")
+            raise InputError(
+                "a status report is a JSON object",
+                where="body",
+                remedy="Send what OPA's status plugin sends.",
+            )
         await run_in_threadpool(fleet.report, who, report)
         return Response(status_code=204)
 
