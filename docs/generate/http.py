@@ -25,6 +25,7 @@ subject or namespace.
 """
 
 Document = Mapping[str, Any]
+EXACT = 2**53
 
 
 def page() -> str:
@@ -92,6 +93,10 @@ def _resolved(document: Document, schema: Document) -> Document:
     return found
 
 
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
 def _type(document: Document, schema: Document) -> str:
     schema = _resolved(document, schema)
     if "anyOf" in schema:
@@ -101,8 +106,10 @@ def _type(document: Document, schema: Document) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     text = str(schema.get("type", "any"))
     if "minimum" in schema:
-        end = f" to {schema['maximum']}" if "maximum" in schema else " or more"
-        text += f", {schema['minimum']}{end}"
+        # The framework writes bounds as floats; no float holds the largest number of a column.
+        most = schema.get("maximum", EXACT)
+        end = f" to {_number(most)}" if most < EXACT else " or more"
+        text += f", {_number(schema['minimum'])}{end}"
     if schema.get("default") is not None:
         text += f", default `{schema['default']}`"
     return text

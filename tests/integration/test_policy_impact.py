@@ -80,7 +80,7 @@ def compared(recorded: Path, tmp_path: Path, opa: Path) -> Callable[..., Impact]
     folder = tmp_path / "shop"
     shutil.copytree(recorded, folder)
 
-    def compare(change: Callable[[Path], Any], period: Period = Period()) -> Impact:  # noqa: B008
+    def compare(change: Callable[[Path], Any], period: Period = Period()) -> Impact:  # noqa: B008 - frozen
         change(folder)
         with Session(Workspace.open(folder), opa=opa) as session:
             before = session.decision_log.search()

@@ -231,7 +231,9 @@ def _stored(session: Session, bundle: Bundle) -> Published:
 def _published(session: Session, bundle: Bundle, *, changed: bool) -> Published:
     found = session.bundles.publication(bundle.channel, bundle.sequence)
     if found is None:
-        raise NotFoundError("the publication is gone", where=bundle.channel)
+        raise NotFoundError(
+            "the publication is gone", where=bundle.channel, remedy="Publish it again."
+        )
     return Published(found, changed)
 
 

@@ -53,7 +53,9 @@ class Origin:
         try:
             return _parse(document)
         except (KeyError, TypeError, ValueError):
-            raise InputError("no origin of a bundle", where="/metadata/origin") from None
+            raise InputError(
+                "no origin of a bundle", where="/metadata/origin", remedy="Build the bundle again."
+            ) from None
 
 
 def _parse(document: object) -> Origin:

@@ -396,7 +396,9 @@ class BundleStore:
         self, *conditions: sa.ColumnElement[bool], limit: int, by: sa.ColumnElement[Any]
     ) -> list[Publication]:
         if not 1 <= limit <= MAX_PAGE:
-            raise InputError(f"limit must be 1 to {MAX_PAGE}", remedy="Ask for less.")
+            raise InputError(
+                f"limit must be 1 to {MAX_PAGE}", where="limit", remedy="Ask for less."
+            )
         first = (
             sa.select(bundles.c.channel, sa.func.min(bundles.c.sequence).label("sequence"))
             .where(bundles.c.revision.is_not(None))

@@ -350,14 +350,22 @@ class _Story:
 def _first_line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
     lines: list[bytes] = []
     if child.stdout is None:
-        raise UnavailableError("the service has no output", code="demo.stuck")
+        raise UnavailableError(
+            "the service has no output",
+            where="spine serve",
+            remedy="Run `spine serve` to see why.",
+            code="demo.stuck",
+        )
     reader = threading.Thread(target=lambda out: lines.append(out.readline()), args=(child.stdout,))
     reader.daemon = True
     reader.start()
     reader.join(seconds)
     if not lines or not lines[0].startswith(b"{"):
         raise UnavailableError(
-            "the service did not start", remedy="Run `spine serve` to see why.", code="demo.stuck"
+            "the service did not start",
+            where="spine serve",
+            remedy="Run `spine serve` to see why.",
+            code="demo.stuck",
         )
     return lines[0]
 

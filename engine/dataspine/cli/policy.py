@@ -76,7 +76,7 @@ def run_tests(
     _checked(chosen, folder, TESTS, form)
 
 
-@app.command(epilog="Example: spine policy docs policies --to docs/reference")
+@app.command(epilog="Example: spine policy docs --to docs/reference")
 def docs(
     folder: Policies = None,
     to: Annotated[Path, typer.Option("--to", help="The folder of the pages.")] = Path(

@@ -149,7 +149,11 @@ class Remote:
         finally:
             timer.cancel()
         if len(data) > MAX_ANSWER:
-            raise InputError(f"the answer is over the limit of {MAX_ANSWER} bytes")
+            raise InputError(
+                f"the answer is over the limit of {MAX_ANSWER} bytes",
+                where=self.url,
+                remedy="Ask for less.",
+            )
         if response.length:
             raise http.client.IncompleteRead(data)
         self.timing = response.headers.get("Server-Timing", "")

@@ -352,7 +352,10 @@ class Registry:
             raise _unknown_subject(subject)
         if not chosen:
             raise NotFoundError(
-                f"there is no version {number}", where=subject, code="registry.unknown_version"
+                f"there is no version {number}",
+                where=subject,
+                remedy="List them with `spine schema versions`.",
+                code="registry.unknown_version",
             )
         if permanent:
             return self._remove(connection, chosen, number)

@@ -208,7 +208,11 @@ class DemoCluster:
 
     def _administer(self, statement: str, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise InputError("a database's name is lower-case letters, digits and _", where=name)
+            raise InputError(
+                "a database's name is lower-case letters, digits and _",
+                where=name,
+                remedy="Choose one.",
+            )
         connection = psycopg2.connect(self.dsn(), connect_timeout=10)
         try:
             connection.autocommit = True

@@ -338,7 +338,11 @@ class PostgresSource:
             raise self._session.failure(error, "create the slot") from None
         if row is None or not row[2]:
             close(connection)
-            raise UnavailableError("the server exported no snapshot", where=self._slot)
+            raise UnavailableError(
+                "the server exported no snapshot",
+                where=self._slot,
+                remedy="Run the route again; see the server's log.",
+            )
         self._exporter = connection
         self._point = _lsn(row[1])
         self._snapshot = str(row[2])

@@ -73,7 +73,9 @@ class _Route(APIRoute):
             except RequestValidationError as error:
                 first = error.errors()[0]
                 place = "/" + "/".join(str(part) for part in first["loc"])
-                return _refuse(InputError(str(first["msg"]), where=place))
+                return _refuse(
+                    InputError(str(first["msg"]), where=place, remedy="See /openapi.json.")
+                )
             except DataSpineError as error:
                 is_version = "number" in request.path_params
                 return _refuse(error, is_version=is_version)
@@ -270,6 +272,7 @@ def _subjects(routes: APIRouter, session: Session) -> None:
         raise NotFoundError(
             "no version has these metadata",
             where=_subject(subject),
+            remedy="List them with `spine schema versions`.",
             code="registry.unknown_schema",
         )
 
@@ -511,7 +514,7 @@ def _text(session: Session, version: Version, form: str) -> PlainTextResponse:
 
 
 def _unset(what: str, subject: str, code: str) -> NotFoundError:
-    return NotFoundError(f"{subject} has no {what} of its own", code=code)
+    return NotFoundError(f"{subject} has no {what} of its own", remedy="Set one.", code=code)
 
 
 def _denied(session: Session, outcome: Outcome, headers: Mapping[str, str]) -> Response:
