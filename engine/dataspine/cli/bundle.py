@@ -35,7 +35,12 @@ MAX_REPORT = 32 * 1_048_576
 Proposed = Annotated[
     str, typer.Argument(metavar="REV", help="A published revision or digest, or a bundle file.")
 ]
-Target = Annotated[str, typer.Option("--to", metavar="CHANNEL", help="canary or stable.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="CHANNEL", help="canary or stable.", autocompletion=completion.channels
+    ),
+]
 File = Annotated[Path, typer.Argument(help="A bundle.")]
 CHANNEL = frozenset({"channel", "active", "previous"})
 
