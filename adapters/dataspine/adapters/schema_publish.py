@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from dataspine.registry import (
 )
 
 __all__ = [
+    "Imported",
     "Outcome",
     "Proposal",
     "parse_proposal",
@@ -39,11 +41,22 @@ _TRANSITIVE = "_TRANSITIVE"
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a user wants to publish, as it travels in both dialects.
+class Imported:
+    """What another registry gave a version; what it does not say is given here.
 
-    ``imported`` is the (id, version number) that another registry gave it.
+    A ``whole`` registry is imported by its owner, where stock clients need the mode ``IMPORT``.
     """
+
+    id: int
+    number: int
+    semver: str | None = None
+    published_at: datetime | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a user wants to publish, as it travels in both dialects."""
 
     subject: str
     text: str
@@ -52,7 +65,7 @@ class Proposal:
     contract: Contract = field(default_factory=Contract)
     claimed: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
-    imported: tuple[int, int] | None = None
+    imported: Imported | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +148,14 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     timing = Timing()
     parsed, comparison, current = _compared(session, proposal, timing)
     semver = current.semver if current else None
-    known = session.registry.find(
-        proposal.subject, parsed, references=proposal.references, contract=proposal.contract
-    )
+    known = _known(session, proposal, parsed)
     if known is not None:
         return Outcome(
             proposal.subject, None, comparison, semver, known.semver, known, False, timing
         )
     _require_writable(proposal, session.subject_settings.mode(proposal.subject))
     asked = _question(session, proposal, parsed, comparison, current)
-    proposed = asked.facts["version"]["next"]
+    proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):
         decision = session.decide(asked)
     with timing.part("store"), session.database.begin() as connection:
@@ -172,8 +183,8 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
                 references=proposal.references,
                 provenance={**proposal.provenance, "actor": session.actor},
                 decision_id=decision.decision_id,
-                published_at=session.clock(),
-                at=proposal.imported,
+                published_at=(given and given.published_at) or session.clock(),
+                at=(given.id, given.number) if given else None,
             )
             session.outbox.write(
                 connection,
@@ -246,6 +257,21 @@ def _compared(
         return parsed, comparison, current
 
 
+def _known(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Version | None:
+    """Return the version that is there already: nothing is asked and nothing written then.
+
+    What is imported is known by its number; ``Registry.add`` refuses another one in its place.
+    """
+    given = proposal.imported
+    if given is None:
+        return session.registry.find(
+            proposal.subject, parsed, references=proposal.references, contract=proposal.contract
+        )
+    stored = session.registry.stored(proposal.subject, given.number)
+    same = stored is not None and (stored.id, stored.digest) == (given.id, parsed.digest)
+    return stored if same else None
+
+
 def _level(session: Session, proposal: Proposal, connection: sa.Connection | None = None) -> str:
     """Return the level to compare at: what is imported was judged where it comes from."""
     if proposal.imported is not None:
@@ -255,6 +281,8 @@ def _level(session: Session, proposal: Proposal, connection: sa.Connection | Non
 
 def _require_writable(proposal: Proposal, mode: str) -> None:
     if mode == ("READWRITE" if proposal.imported is None else "IMPORT"):
+        return
+    if proposal.imported is not None and proposal.imported.whole and mode == "READWRITE":
         return
     raise ConflictError(
         f"the mode is {mode}"
@@ -281,7 +309,8 @@ def _question(
         "fields": [f.facts() for f in parsed.fields],
         "version": {
             "current": current.semver if current else None,
-            "next": next_version(current.semver if current else None, comparison.bump),
+            "next": (proposal.imported and proposal.imported.semver)
+            or next_version(current.semver if current else None, comparison.bump),
             "bump": comparison.bump,
             "claimed": proposal.claimed,
         },

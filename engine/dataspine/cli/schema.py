@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from dataspine.adapters import schema_publish
+from dataspine.adapters import schema_publish, schema_transfer
 from dataspine.adapters.question import read_text, schema_type
 from dataspine.adapters.schema_diff import difference
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.adapters.tools.git import origin_of
 from dataspine.cli import completion
-from dataspine.cli.context import Options, exit_with, located, options
+from dataspine.cli.context import DENIED, Options, exit_with, located, options
 from dataspine.cli.remote import VERSION, Remote
 from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
@@ -211,6 +211,32 @@ def diff(
         chosen.output.say(Text(f"  breaks    {message}", "red"))
     if document["next"] is not None:
         chosen.output.facts({"would become": document["next"], "level": found.comparison.level})
+
+
+@app.command(epilog="Example: spine schema export registry.jsonl")
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+) -> None:
+    """Write the whole registry into one file; the same registry gives the same bytes."""
+    chosen = options()
+    with chosen.session() as session, chosen.output.busy("exporting"):
+        count = schema_transfer.export(session, file)
+    chosen.output.document({"file": str(file), "versions": count})
+    chosen.output.facts({"file": file, "versions": count})
+
+
+@app.command("import", epilog="Example: spine schema import registry.jsonl")
+def import_(file: Annotated[Path, typer.Argument(help="A file of `spine schema export`.")]) -> None:
+    """Publish the versions of an exported registry, with their ids, where policy allows it."""
+    chosen = options()
+    with chosen.session() as session, chosen.output.progress("importing") as told:
+        counts = schema_transfer.import_file(session, file, told=told)
+    chosen.output.document(counts.document())
+    chosen.output.facts({"imported": counts.imported, "known already": counts.known})
+    for subject, number, codes in counts.denied:
+        chosen.output.say(Text(f"denied {subject} version {number}: {', '.join(codes)}", "red"))
+    if counts.denied:
+        raise typer.Exit(DENIED)
 
 
 def _change(field: dict[str, Any], file: str | None) -> Text:

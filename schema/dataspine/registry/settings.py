@@ -60,6 +60,15 @@ class SubjectSettings:
         """Return the mode that was set for this subject, None when none was."""
         return self._rows(subject, None)[1].mode
 
+    def every(self) -> list[tuple[str, str | None, str | None]]:
+        """Return (subject, level, mode) of all that have some, sorted; ``ALL`` is the first."""
+        columns = schema_settings.c
+        query = sa.select(columns.subject, columns.level, columns.mode).where(
+            columns.level.is_not(None) | columns.mode.is_not(None)
+        )
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query.order_by(columns.subject))]
+
     def set_level(self, subject: str, level: str | None, *, actor: str, at: datetime) -> None:
         """Set a level, or with None take it back; raise ``InputError`` for an unknown one."""
         if level is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -154,6 +154,21 @@ class Registry:
             remedy=f"Use {numbers[0]} to {numbers[-1]}, or latest.",
             code="registry.unknown_version",
         )
+
+    def stored(self, subject: str, number: int) -> Version | None:
+        """Return a version, deleted or not, or None."""
+        with self._database.read() as connection:
+            found = connection.execute(_ONE, {"subject": subject, "number": number})
+            row = found.mappings().one_or_none()
+        return _version(row) if row is not None else None
+
+    def every(self) -> Iterator[Version]:
+        """Yield all versions, deleted ones too, each after those that it refers to."""
+        order = (schema_versions.c.published_at, schemas.c.id, schema_versions.c.subject)
+        query = _select().order_by(*order, schema_versions.c.number)
+        with self._database.read() as connection:
+            rows = connection.execution_options(yield_per=500).execute(query).mappings()
+            yield from map(_version, rows)
 
     def latest(self, subject: str, connection: sa.Connection | None = None) -> Version | None:
         """Return the newest version or None, in the transaction of ``connection`` when given."""

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataspine.adapters import schema_publish, schema_registry
-from dataspine.adapters.schema_publish import Outcome, Proposal
+from dataspine.adapters.schema_publish import Imported, Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import (
     DataSpineError,
@@ -118,7 +118,7 @@ class _SchemaBody(BaseModel):
             imported=self._imported(),
         )
 
-    def _imported(self) -> tuple[int, int] | None:
+    def _imported(self) -> Imported | None:
         if self.id is None or self.id < 1:
             return None
         if self.version is None or self.version < 1:
@@ -128,7 +128,7 @@ class _SchemaBody(BaseModel):
                 remedy="Send both, as the other registry gave them.",
                 code="registry.invalid_version",
             )
-        return self.id, self.version
+        return Imported(self.id, self.version)
 
 
 def _deleted(
