@@ -70,6 +70,7 @@ def export(session: Session, path: Path) -> int:
                 count += "version" in document
         part.replace(path)
     except OSError as error:
+        error.filename = str(path)  # not the part beside it, of which nobody knows
         raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Choose another file."
         ) from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from dataspine.adapters import schema_publish, schema_transfer
+from dataspine.adapters import schema_impact, schema_publish, schema_transfer
 from dataspine.adapters.question import read_text, schema_type
 from dataspine.adapters.schema_diff import difference
 from dataspine.adapters.schema_publish import Proposal
@@ -211,6 +211,34 @@ def diff(
         chosen.output.say(Text(f"  breaks    {message}", "red"))
     if document["next"] is not None:
         chosen.output.facts({"would become": document["next"], "level": found.comparison.level})
+
+
+@app.command(epilog="Example: spine schema impact --level FULL_TRANSITIVE")
+def impact(
+    level: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help="A compatibility level; without one, the active rules."),
+    ] = None,
+) -> None:
+    """Tell which stored subjects would fail another level, or the rules that are active now."""
+    chosen = options()
+    with chosen.session() as session, chosen.output.progress("judging") as told:
+        failures = (
+            schema_impact.of_rules(session, told)
+            if level is None
+            else schema_impact.of_level(session, level, told)
+        )
+        count = len(session.registry.subjects())
+    chosen.output.document([each.document() for each in failures])
+    rows: list[tuple[object, ...]] = [
+        (f"{f.version.subject} {f.version.semver}", ", ".join(f.codes), "\n".join(f.messages))
+        for f in failures
+    ]
+    chosen.output.table(
+        ("version", "codes", "why"), rows, none=f"None of {count} subjects would fail."
+    )
+    if failures:
+        raise typer.Exit(DENIED)
 
 
 @app.command(epilog="Example: spine schema export registry.jsonl")
