@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -28,6 +28,9 @@ BUILT_IN = ("google/protobuf/", "google/type/", "confluent/")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _ERROR = re.compile(r"(?P<file>[^:\n]+?):(?P<line>\d+):(?P<column>\d+): (?P<problem>[^\n]*)")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*){0,15}")
+
+# The options that are more than words; features decide presence, packing and delimiters.
+_WIRE_OPTIONS = frozenset({"packed", "map_entry", "message_set_wire_format", "features"})
 
 _Kind = descriptor_pb2.FieldDescriptorProto
 _SCALARS: dict[int, str] = {
@@ -75,14 +78,15 @@ _VALUES = {
 class Protobuf:
     """A parsed Protobuf schema: its canonical form, its fields, and the compiled files.
 
-    ``structure`` is the files, but built-in ones, without comments and options' words; the last of
-    ``files`` is the main file.
+    ``structure`` is the files, but built-in ones, without comments and options that are only words;
+    the last of ``files`` is the main file, and ``lines`` are its lines by descriptor path.
     """
 
     canonical: str
     structure: bytes
     fields: tuple[Field, ...]
     files: tuple[descriptor_pb2.FileDescriptorProto, ...]
+    lines: Mapping[tuple[int, ...], int]
 
     def serialized(self) -> str:
         """Return the main file's descriptor, without comments and lines, in base64."""
@@ -117,6 +121,7 @@ def parse_protobuf(
         b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
         tuple(walk.fields),
         tuple(found.file),
+        comments.lines,
     )
 
 
@@ -182,27 +187,32 @@ def _structure(file: descriptor_pb2.FileDescriptorProto) -> bytes:
     bare = descriptor_pb2.FileDescriptorProto()
     bare.CopyFrom(file)
     bare.ClearField("source_code_info")
-    bare.ClearField("options")
     del bare.dependency[:]
-    for message in _nested(bare.message_type):
-        for field in message.field:
-            _clear_words(field.options)
+    _clear_words(bare)
     return bare.SerializeToString(deterministic=True)
 
 
-def _clear_words(options: descriptor_pb2.FieldOptions) -> None:
-    packed = options.packed if options.HasField("packed") else None
-    options.Clear()
-    if packed is not None:
-        options.packed = packed
+def _clear_words(part: Message) -> None:
+    """Leave only the options that readers and writers depend on, here and in all that is inside."""
+    for field, value in part.ListFields():
+        if field.name == "options":
+            kept = type(value)()
+            for option, setting in value.ListFields():
+                if option.name in _WIRE_OPTIONS and not option.is_extension:
+                    _set(kept, option.name, setting)
+            part.ClearField("options")
+            if kept.ListFields():
+                _set(part, "options", kept)
+        elif field.message_type is not None:
+            for inner in value if field.is_repeated else (value,):
+                _clear_words(inner)
 
 
-def _nested(
-    messages: Sequence[descriptor_pb2.DescriptorProto],
-) -> Iterator[descriptor_pb2.DescriptorProto]:
-    for message in messages:
-        yield message
-        yield from _nested(message.nested_type)
+def _set(part: Message, name: str, value: object) -> None:
+    if isinstance(value, Message):
+        getattr(part, name).CopyFrom(value)
+    else:
+        setattr(part, name, value)
 
 
 class _Comments:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +10,7 @@ from typing import Any, Protocol
 from dataspine.core.canonical import digest
 from dataspine.core.errors import InputError
 from dataspine.registry._json import invalid
+from dataspine.registry._lru import Lru
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.avro import Avro, parse_avro
 from dataspine.registry.field import Field
@@ -74,29 +73,8 @@ class ParsedSchema:
         return self.text
 
 
-class _Cache:
-    """The schemas parsed last."""
-
-    def __init__(self, entries: int) -> None:
-        self._entries = entries
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, ParsedSchema] = OrderedDict()
-
-    def get(self, key: str) -> ParsedSchema | None:
-        with self._lock:
-            found = self._known.get(key)
-            if found is not None:
-                self._known.move_to_end(key)
-            return found
-
-    def put(self, key: str, parsed: ParsedSchema) -> None:
-        with self._lock:
-            self._known[key] = parsed
-            while len(self._known) > self._entries:
-                self._known.popitem(last=False)
-
-
-_cache = _Cache(CACHE_ENTRIES)
+# The schemas parsed last.
+_cache: Lru[str, ParsedSchema] = Lru(CACHE_ENTRIES)
 
 
 def parse(
@@ -143,14 +121,12 @@ def _parse(
     dependencies: Sequence[tuple[str, str]],
     workers: ProtobufWorkers | None,
 ) -> ParsedSchema:
-    model: Avro | Protobuf
-    if schema_type == "AVRO":
-        model = parse_avro(text, dependencies)
-    elif workers is None:
-        raise ValueError("Protobuf needs workers")
-    else:
-        text = descriptor_as_text(text, dependencies, workers)
-        model = parse_protobuf(text, dependencies, workers)
+    try:
+        if schema_type == "PROTOBUF" and workers is not None:
+            text = descriptor_as_text(text, dependencies, workers)
+        model = _model(schema_type, text, dependencies, workers)
+    except RecursionError:
+        raise invalid("types are linked too deep", None, "Use fewer types inside types.") from None
     return ParsedSchema(
         schema_type,
         text,
@@ -160,6 +136,19 @@ def _parse(
         model.structure,
         model,
     )
+
+
+def _model(
+    schema_type: str,
+    text: str,
+    dependencies: Sequence[tuple[str, str]],
+    workers: ProtobufWorkers | None,
+) -> Avro | Protobuf:
+    if schema_type == "AVRO":
+        return parse_avro(text, dependencies)
+    if workers is None:
+        raise ValueError("Protobuf needs workers")
+    return parse_protobuf(text, dependencies, workers)
 
 
 def _key(schema_type: str, text: str, dependencies: Sequence[tuple[str, str]]) -> str:
