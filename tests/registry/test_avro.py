@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.registry.support import parsed
 
 from dataspine.core.errors import InputError
 from dataspine.registry import classifications_of, parse
@@ -198,3 +199,16 @@ def test_whatever_is_sent_only_input_errors_come_back(text: str) -> None:
         parse("AVRO", text)
     except InputError as error:
         assert error.code == "registry.invalid_schema"  # noqa: PT017 - a schema may be valid too
+
+
+def test_a_resolved_schema_keeps_its_logical_types() -> None:
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    other = {"type": "record", "name": "O", "fields": [{"name": "at", "type": at}]}
+
+    def whole(kind: object) -> dict[str, object]:
+        fields = [{"name": "price", "type": money}, {"name": "other", "type": kind}]
+        return {"type": "record", "name": "R", "fields": fields}
+
+    schema = parsed("AVRO", json.dumps(whole("O")), {"O": json.dumps(other)})
+    assert json.loads(schema.text_as("resolved")) == whole(other)

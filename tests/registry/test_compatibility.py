@@ -1,12 +1,19 @@
 """What a change means for the readers of old data."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from tests.registry.support import parsed
 
-from dataspine.registry import Comparison, ProtobufWorkers, compare, next_version, parse
+from dataspine.core.errors import InputError
+from dataspine.registry import (
+    LEVELS,
+    Comparison,
+    ProtobufWorkers,
+    compare,
+    next_version,
+    parse,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +41,15 @@ A, B = '{"name": "a", "type": "int"}', '{"name": "b", "type": "string"}'
         (avro(A), avro(A, B), "major"),
         (avro(A), avro('{"name": "a", "type": "string"}'), "major"),
         (avro(A), '{"type": "record", "name": "S", "fields": [' + A + "]}", "major"),
+        (avro(A, B), avro(B, A), "patch"),
+        (avro(A), avro('{"name": "a", "type": "int", "order": "ignore"}'), "patch"),
+        (avro(A), avro('{"name": "a", "type": "int", "tags": ["PII"]}'), "patch"),
+        (avro(A), avro('{"name": "a", "type": "int", "default": 1}'), "minor"),
+        (
+            avro('{"name": "a", "type": {"type": "int", "logicalType": "date"}}'),
+            avro(A),
+            "minor",
+        ),
     ],
 )
 def test_avro_changes_have_their_bump(old: str, new: str, expected: str) -> None:
@@ -50,8 +66,9 @@ def test_each_avro_fault_names_its_field() -> None:
         "BACKWARD",
         False,
         (
-            "a: reader type: string not compatible with writer type: int (type_mismatch)",
-            "b: added without a default (reader_field_missing_default_value)",
+            "a: the type changed from int to string (line 1); keep the type, or add a field with "
+            "another name",
+            "b: the field was added without a default (line 1); give it a default",
         ),
         "major",
     )
@@ -62,6 +79,21 @@ def test_each_avro_fault_names_its_field() -> None:
     [
         ("message A { int32 x = 1; }", "message A { int32 x = 1; } // note", "none"),
         ("message A { int32 x = 1; }", "message A { int32 x = 1; // [pii]\n}", "patch"),
+        ("message A { int32 x = 1; }", "message A { int32 x = 1 [deprecated = true]; }", "patch"),
+        (
+            "message A { int32 x = 1; }",
+            'import "confluent/meta.proto"; message A { '
+            'option (confluent.message_meta).doc = "x"; '
+            'int32 x = 1 [(confluent.field_meta).tags = "PII"]; }',
+            "patch",
+        ),
+        (
+            "message A { int32 x = 1; int32 y = 2; } message B {}",
+            "message B {} message A { int32 y = 2; int32 x = 1; }",
+            "patch",
+        ),
+        ("enum E { Z = 0; A = 1; }", "enum E { Z = 0; A = 2; }", "minor"),
+        ("message A {}", "message A {} service S { rpc Get (A) returns (A); }", "minor"),
         ("message A { int32 x = 1; }", "message A { int64 x = 1; }", "minor"),
         ("message A { int32 x = 1; }", "message A { int32 y = 1; }", "minor"),
         ("message A { int32 x = 1; }", "message A { reserved 1; }", "minor"),
@@ -150,27 +182,230 @@ def test_a_reference_that_breaks_readers_is_a_break(
     kind: str, root: str, before: str, after: str, workers: ProtobufWorkers
 ) -> None:
     old, new = (
-        parse(
-            kind,
-            root,
-            [
-                {
-                    "name": "a.proto" if kind == "PROTOBUF" else "Address",
-                    "subject": "a",
-                    "version": 1,
-                }
-            ],
-            workers=workers,
-            lookup=lambda *_, text=text: _Stored(kind, text),
-        )
+        parsed(kind, root, {"a.proto" if kind == "PROTOBUF" else "Address": text}, workers)
         for text in (before, after)
     )
 
     assert (compare(old, new).bump, compare(old, old).bump) == ("major", "none")
 
 
-@dataclass(frozen=True)
-class _Stored:
-    type: str
-    text: str
-    references: tuple[Mapping[str, Any], ...] = ()
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        compare(None, parse("AVRO", avro(A)), level="BACKWARDS")
+    assert caught.value.code == "registry.invalid_level"
+
+
+def test_the_first_version_follows_nothing() -> None:
+    for nothing in (None, ()):
+        found = compare(nothing, parse("AVRO", avro(A)), level="FULL_TRANSITIVE")
+        assert found == Comparison("FULL_TRANSITIVE", True, (), "none")
+
+
+@pytest.mark.parametrize(
+    ("level", "compatible"),
+    [(level, not level.endswith("TRANSITIVE")) for level in LEVELS],
+)
+def test_only_a_transitive_level_looks_further_back(level: str, compatible: bool) -> None:
+    grown = '{"name": "b", "type": "string", "default": ""}'
+    oldest, newest = parse("AVRO", avro(A.replace("int", "string"))), parse("AVRO", avro(A))
+    found = compare([oldest, newest], parse("AVRO", avro(A, grown)), level=level)
+    assert (found.compatible, found.bump) == (compatible, "minor" if compatible else "major")
+    assert all("(against 2 versions back)" in message for message in found.messages)
+
+
+def test_what_is_already_the_newest_version_needs_no_bump() -> None:
+    oldest, newest = parse("AVRO", avro(A.replace("int", "string"))), parse("AVRO", avro(A))
+    found = compare([oldest, newest], newest, level="FULL_TRANSITIVE")
+    assert found == Comparison("FULL_TRANSITIVE", True, (), "none")
+
+
+def test_without_a_level_nothing_is_major() -> None:
+    found = compare(parse("AVRO", avro(A)), parse("AVRO", avro(B)), level="NONE")
+    assert found == Comparison("NONE", True, (), "minor")
+
+
+def test_another_type_of_schema_breaks_everybody(workers: ProtobufWorkers) -> None:
+    old, new = parse("AVRO", avro(A)), parsed("PROTOBUF", "message A {}", None, workers)
+    for level in ("BACKWARD", "FORWARD", "FULL"):
+        assert compare(old, new, level=level) == Comparison(
+            level,
+            False,
+            ("schema: the schema type changed from AVRO to PROTOBUF; use another subject for it",),
+            "major",
+        )
+
+
+AVRO_OLD = """{"type": "record", "name": "Order", "fields": [
+  {"name": "id", "type": "int"},
+  {"name": "lines", "type": {"type": "array", "items": {"type": "record", "name": "Line",
+    "fields": [
+      {"name": "sku", "type": "string"}]}}},
+  {"name": "tags", "type": {"type": "map", "values":
+    {"type": "enum", "name": "Tag", "symbols": ["A", "B"]}}},
+  {"name": "home", "type": ["null", {"type": "record", "name": "Address", "fields": [
+    {"name": "city", "type": "string"}]}]},
+  {"name": "work", "type": "Address"},
+  {"name": "gone", "type": "long"}]}"""
+AVRO_NEW = """{"type": "record", "name": "Order", "fields": [
+  {"name": "id", "type": ["int", "long"]},
+  {"name": "lines", "type": {"type": "array", "items": {"type": "record", "name": "Line",
+    "fields": [
+      {"name": "sku", "type": "string"},
+      {"name": "size", "type": "int"}]}}},
+  {"name": "tags", "type": {"type": "map", "values":
+    {"type": "enum", "name": "Tag", "symbols": ["B", "C"]}}},
+  {"name": "home", "type": [{"type": "record", "name": "Address", "fields": [
+    {"name": "city", "type": "int"}]}]},
+  {"name": "work", "type": "Address"}]}"""
+
+
+def test_each_broken_place_of_avro_has_its_path_line_and_remedy() -> None:
+    old, new = parse("AVRO", AVRO_OLD), parse("AVRO", AVRO_NEW)
+    assert compare(old, new).messages == (
+        "lines[].size: the field was added without a default (line 6); give it a default",
+        "tags{}: the enum lost A (line 7); keep them, or give the enum a default",
+        "home: the type no longer allows null (line 9); keep null in the union",
+        "home.city: the type changed from string to int (line 10); "
+        "keep the type, or add a field with another name",
+    )
+    assert compare(old, new, level="FORWARD").messages == (
+        "id: the type now allows long, new to old readers (line 2); use a new field",
+        "tags{}: the enum got C, which old readers do not know (line 7); "
+        "give the enum a default in a version before",
+        "home.city: the type changed from string to int (line 10); "
+        "keep the type, or add a field with another name",
+        "gone: the field was removed, and old readers have no default for it (line 11); "
+        "keep it, or give it a default in a version before",
+    )
+
+
+PROTOBUF_OLD = """message Order {
+  int64 id = 1;
+  map<string, Line> lines = 2;
+  oneof pay {
+    string iban = 3;
+    string card = 4;
+  }
+  message Line { repeated int32 n = 1; }
+}
+message Refund { Order order = 1; double amount = 2; }
+message Old {}"""
+PROTOBUF_NEW = """message Order {
+  int64 id = 1;
+  map<string, Line> lines = 2;
+  oneof pay {
+    string iban = 3;
+    int64 id_2 = 5;
+  }
+  message Line { repeated string n = 1; }
+}
+message Refund { Order order = 1; string amount = 2; }"""
+
+
+def test_each_broken_place_of_protobuf_has_its_path_line_and_remedy(
+    workers: ProtobufWorkers,
+) -> None:
+    old, new = (parsed("PROTOBUF", t, None, workers) for t in (PROTOBUF_OLD, PROTOBUF_NEW))
+    assert compare(old, new, level="FULL").messages == (
+        "Old: the message was removed, and old records may hold it (line 12); "
+        "keep the message, or publish under another subject",
+        "id_2: the field was added to a oneof, which looks unset to old readers when it is chosen "
+        "(line 7); add it outside of the oneof",
+        "card: the field is no longer in its oneof, which looks unset in old data (line 7); "
+        "leave it where it was, or use a new number",
+        "lines{}.n: field 1 changed from repeated int32 to repeated string (line 9); "
+        "keep it as it was, or add a field with a new number",
+        "Refund/amount: field 2 changed from double to string (line 11); "
+        "keep it as it was, or add a field with a new number",
+    )
+
+
+@pytest.mark.parametrize("logical", [False, True])
+def test_logical_types_count_when_they_are_asked_for(logical: bool) -> None:
+    old, new = (
+        parse(
+            "AVRO",
+            avro(
+                f'{{"name": "at", "type": {{"type": "long", "logicalType": "timestamp-{unit}"}}}}'
+            ),
+        )
+        for unit in ("millis", "micros")
+    )
+    found = compare(old, new, logical=logical)
+    assert (found.compatible, found.bump) == (not logical, "major" if logical else "minor")
+    assert found.messages == (
+        (
+            "at: the logical type changed from long (timestamp-millis) to long (timestamp-micros) "
+            "(line 1); keep the logical type, or add a field with another name",
+        )
+        if logical
+        else ()
+    )
+
+
+def test_errors_are_compared_as_records() -> None:
+    error = avro(A).replace('"record"', '"error"')
+    assert compare(parse("AVRO", error), parse("AVRO", error + " ")).compatible
+    assert compare(parse("AVRO", error), parse("AVRO", avro(A, B))).bump == "major"
+
+
+def test_messages_are_as_many_as_somebody_reads() -> None:
+    def fields(kind: str) -> str:
+        return avro(*(f'{{"name": "f{n}", "type": "{kind}"}}' for n in range(150)))
+
+    found = compare(parse("AVRO", fields("int")), parse("AVRO", fields("string")))
+    assert (found.compatible, len(found.messages)) == (False, 101)
+    assert found.messages[-1] == "schema: 50 more places are broken"
+
+
+def test_only_the_imported_messages_in_use_are_compared(workers: ProtobufWorkers) -> None:
+    text = 'import "b.proto"; message A { B b = 1; }'
+    old, new = (
+        parsed(
+            "PROTOBUF",
+            text,
+            {"b.proto": f"message B {{ int32 x = 1; }} message Other {{ {kind} x = 1; }}"},
+            workers,
+        )
+        for kind in ("int32", "string")
+    )
+    assert compare(old, new, level="FULL").compatible
+
+
+def test_a_group_comes_and_goes_as_its_field_does(workers: ProtobufWorkers) -> None:
+    start = 'syntax = "proto2"; message A { optional int32 x = 1; '
+    old = parsed(
+        "PROTOBUF", start + "optional group G = 2 { optional int32 y = 1; } }", None, workers
+    )
+    new = parsed("PROTOBUF", start + "}", None, workers)
+    assert compare(old, new, level="FULL").compatible
+
+
+def test_extensions_are_fields_to_whoever_reads_the_data(workers: ProtobufWorkers) -> None:
+    old, new = (
+        parsed(
+            "PROTOBUF",
+            'syntax = "proto2"; message A { extensions 100; } '
+            f"extend A {{ optional {kind} x = 100; }}",
+            None,
+            workers,
+        )
+        for kind in ("int32", "string")
+    )
+    assert compare(old, new).messages == (
+        "x: field 100 changed from int32 to string (line 1); "
+        "keep it as it was, or add a field with a new number",
+    )
+
+
+def test_types_linked_deep_are_compared(workers: ProtobufWorkers) -> None:
+    def chain(depth: int, kind: str) -> str:
+        links = "".join(f"message M{n} {{ M{n + 1} m = 1; }}\n" for n in range(depth))
+        return f"{links}message M{depth} {{ {kind} x = 1; }}"
+
+    old, new = (parsed("PROTOBUF", chain(100, kind), None, workers) for kind in ("int32", "string"))
+    (message,) = compare(old, new).messages
+    assert message.startswith("m." * 100 + "x: field 1 changed from int32 to string (line 102)")
+    with pytest.raises(InputError, match="linked too deep") as caught:
+        parsed("PROTOBUF", chain(1_000, "int32"), None, workers)
+    assert caught.value.code == "registry.invalid_schema"

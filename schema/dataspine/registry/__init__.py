@@ -3,6 +3,7 @@
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.compatibility import LEVELS, Comparison, compare, next_version
 from dataspine.registry.contract import Contract
+from dataspine.registry.difference import Difference, differences
 from dataspine.registry.field import Field, classifications_of
 from dataspine.registry.schema import TYPES, Lookup, ParsedSchema, parse
 from dataspine.registry.settings import ALL, MODES, SubjectSettings
@@ -17,6 +18,7 @@ __all__ = [
     "Comparison",
     "Contract",
     "Deleted",
+    "Difference",
     "Field",
     "Lookup",
     "ParsedSchema",
@@ -26,6 +28,7 @@ __all__ = [
     "Version",
     "classifications_of",
     "compare",
+    "differences",
     "next_version",
     "parse",
 ]
