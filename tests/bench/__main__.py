@@ -26,7 +26,7 @@ from typing import Any
 import psycopg2
 from rich.console import Console
 from rich.table import Table
-from tests.bench import by_id, logs, pii
+from tests.bench import by_id, compatibility, logs, pii
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
@@ -387,6 +387,7 @@ PARTS: dict[str, Callable[[Workspace], list[Row]]] = {
     "decision": _decide,
     "emit": _emit,
     "pii": lambda _workspace: pii.main(),
+    "compatibility": lambda _workspace: compatibility.measure(),
     "logs": lambda workspace: logs.measure(workspace.root.parent),
     "by-id": lambda workspace: by_id.measure(workspace.root, _schema("AVRO", 0)),
     "validate": _serve,
