@@ -17,6 +17,7 @@ def _avro(*fields: dict[str, Any]) -> str:
 
 
 SIZE = {"name": "size", "type": "int"}
+ADDED = {"kind": "added", "what": "field", "before": None, "backward": None, "forward": None}
 COUNT = {"name": "count", "type": "int", "default": 0}
 
 
@@ -46,10 +47,10 @@ def test_versions_are_compared(spine: Spine, workspace: Workspace, file: Path) -
             "compatibility": {"level": "BACKWARD", "compatible": True, "messages": []},
             "bump": "minor",
             "next": None,
-            "fields": [{"path": "count", "change": "added", "type": "int", "line": 10}],
+            "changes": [{**ADDED, "path": "count", "line": 10, "after": "int"}],
         }
     )
-    assert (same["bump"], same["fields"]) == ("none", [])
+    assert (same["bump"], same["changes"]) == ("none", [])
 
 
 def test_file_is_compared_with_the_newest_version(
@@ -59,21 +60,17 @@ def test_file_is_compared_with_the_newest_version(
     argv = ("schema", "diff", "shop.a", str(file), "-w", str(workspace.root))
     found = spine(*argv, "--json").document
     assert (found["to"], found["bump"], found["next"]) == ({"file": str(file)}, "major", "2.0.0")
-    assert found["fields"] == [
-        {
-            "path": "size",
-            "change": "changed",
-            "line": 6,
-            "parts": {
-                "type": {"from": "int", "to": "string"},
-                "doc": {"from": "", "to": "now text"},
-            },
-        },
-        {"path": "count", "change": "removed", "type": "int"},
+    assert [
+        (each["kind"], each["what"], each["path"], each["line"], each["before"], each["after"])
+        for each in found["changes"]
+    ] == [
+        ("changed", "type", "size", 6, "int", "string"),
+        ("removed", "field", "count", 10, "int", None),
+        ("changed", "doc", "size", 6, None, "now text"),
     ]
+    assert found["changes"][0]["backward"] is not None
     printed = spine(*argv).stdout
-    assert f"changed   size {file}:6" in printed
-    assert "type: int → string" in printed
+    assert f"changed   size type: int → string {file}:6" in printed
     assert "breaks    size:" in printed
 
 
@@ -82,7 +79,7 @@ def test_file_is_compared_with_the_newest_version(
     [
         (("none",), "registry.unknown_subject"),
         (("shop.a", "9"), "registry.unknown_version"),
-        (("shop.a", "none.avsc"), "input.invalid"),
+        (("shop.a", "none.avsc"), "input.not_found"),
         (("shop.a", "1", "none.txt"), "input.invalid"),
         (("shop.a", "{proto}"), "registry.type_changed"),
         (("shop.a", "{broken}"), "registry.invalid_schema"),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.question import read_text, schema_type
-from dataspine.adapters.schema_publish import parse_version
+from dataspine.adapters.schema_publish import compare_with, parse_version
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError
-from dataspine.registry import Comparison, ParsedSchema, Version, compare, next_version, parse
+from dataspine.registry import Comparison, Difference, Version, differences, next_version, parse
 
-__all__ = ["Difference", "difference"]
-
-_SHOWN = ("type", "classifications", "retention", "doc")
+__all__ = ["Diff", "difference"]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Diff:
     """Two schemas under one subject, and how the second follows the first.
 
     ``old`` is a version, ``new`` a version or a file; the line of a change stands in ``new``.
@@ -29,7 +26,7 @@ class Difference:
     old: Version
     new: Version | Path
     comparison: Comparison
-    fields: tuple[Mapping[str, Any], ...]
+    changes: tuple[Difference, ...]
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -47,13 +44,13 @@ class Difference:
             },
             "bump": self.comparison.bump,
             "next": None if stored else next_version(self.old.semver, self.comparison.bump),
-            "fields": [dict(field) for field in self.fields],
+            "changes": [asdict(change) for change in self.changes],
         }
 
 
 def difference(
     session: Session, subject: str, first: str | None = None, second: str | None = None
-) -> Difference:
+) -> Diff:
     """Compare two versions, or a version with a file.
 
     Left out, ``second`` is the newest version and ``first`` the one before it; ``first`` alone may
@@ -84,38 +81,12 @@ def difference(
             workers=session.protobuf,
             lookup=session.registry.reference,
         )
-    before = parse_version(session, old)
-    return Difference(
-        subject,
-        old,
-        new,
-        compare(before, after, level=session.subject_settings.level(subject)),
-        tuple(_changes(before, after)),
-    )
+    level = session.subject_settings.level(subject)
+    comparison = compare_with(session, [old], after, level)
+    logical = session.workspace.settings.logical_types
+    changes = differences(parse_version(session, old), after, logical=logical)
+    return Diff(subject, old, new, comparison, changes)
 
 
 def _is_number(text: str) -> bool:
     return text == "latest" or (text.isascii() and text.isdigit())
-
-
-def _changes(old: ParsedSchema, new: ParsedSchema) -> list[dict[str, Any]]:
-    before = {field.path: field.facts() for field in old.fields}
-    after = {field.path: field.facts() for field in new.fields}
-    changes: list[dict[str, Any]] = []
-    for path in [*after, *(path for path in before if path not in after)]:
-        was, now = before.get(path), after.get(path)
-        if was is None or now is None:
-            kind = "added" if was is None else "removed"
-            shown = now or was or {}
-            changes.append({"path": path, "change": kind, "type": shown["type"]} | _line(now))
-            continue
-        parts = {
-            name: {"from": was[name], "to": now[name]} for name in _SHOWN if was[name] != now[name]
-        }
-        if parts:
-            changes.append({"path": path, "change": "changed", "parts": parts} | _line(now))
-    return changes
-
-
-def _line(facts: Mapping[str, Any] | None) -> dict[str, int]:
-    return {"line": facts["line"]} if facts is not None and "line" in facts else {}

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dataspine.adapters.schema_publish import Proposal, parse_version, question
+from dataspine.adapters.schema_publish import Proposal, compare_with, parse_version, question
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError
-from dataspine.registry import Version, compare
+from dataspine.registry import Version
 
 __all__ = ["Failure", "of_level", "of_rules"]
 
@@ -45,10 +45,8 @@ def of_level(session: Session, level: str, told: Told = lambda *_: None) -> list
         for versions in _subjects(session, told)
         for index, version in enumerate(versions)
         if not (
-            comparison := compare(
-                [parse_version(session, each) for each in versions[:index]],
-                parse_version(session, version),
-                level=level,
+            comparison := compare_with(
+                session, versions[:index], parse_version(session, version), level
             )
         ).compatible
     ]

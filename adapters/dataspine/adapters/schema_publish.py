@@ -20,6 +20,7 @@ from dataspine.registry import (
     ParsedSchema,
     Version,
     compare,
+    is_transitive,
     next_version,
     parse,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Imported",
     "Outcome",
     "Proposal",
+    "compare_with",
     "parse_proposal",
     "parse_version",
     "publish",
@@ -36,8 +38,6 @@ __all__ = [
 ]
 
 POINT = "schema.publish"
-
-_TRANSITIVE = "_TRANSITIVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +220,15 @@ def parse_version(session: Session, version: Version) -> ParsedSchema:
     return _parse(session, version.type, version.text, version.references)
 
 
+def compare_with(
+    session: Session, previous: Sequence[Version], parsed: ParsedSchema, level: str
+) -> Comparison:
+    """Compare a schema with stored versions, the oldest first, as ``spine.yaml`` says."""
+    older = [parse_version(session, version) for version in previous]
+    logical = session.workspace.settings.logical_types
+    return compare(older, parsed, level=level, logical=logical)
+
+
 def _parse(
     session: Session, kind: str, text: str, references: Sequence[Mapping[str, Any]]
 ) -> ParsedSchema:
@@ -244,10 +253,9 @@ def _compared(
             )
         level = _level(session, proposal)
         previous: Sequence[Version] = [current] if current is not None else []
-        if current is not None and level.endswith(_TRANSITIVE):
+        if current is not None and is_transitive(level):
             previous = session.registry.versions(proposal.subject)
-        older = [parse_version(session, version) for version in previous]
-        comparison = compare(older, parsed, level=level)
+        comparison = compare_with(session, previous, parsed, level)
         if current is not None and comparison.bump == "none":
             known = session.registry.find(
                 proposal.subject, parsed, references=proposal.references, contract=proposal.contract

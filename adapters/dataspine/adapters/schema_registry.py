@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataspine.adapters.schema_publish import Proposal, parse_proposal, parse_version
+from dataspine.adapters.schema_publish import Proposal, compare_with, parse_proposal, parse_version
 from dataspine.adapters.session import Session
 from dataspine.core.errors import ConflictError, NotFoundError
-from dataspine.registry import ALL, Comparison, Deleted, Version, compare
+from dataspine.registry import ALL, Comparison, Deleted, Version
 
-__all__ = ["compare_with", "delete", "look_up", "set_level", "set_mode", "text_of"]
+__all__ = ["compatibility", "delete", "look_up", "set_level", "set_mode", "text_of"]
 
 
 def look_up(session: Session, proposal: Proposal, *, deleted: Deleted = "hidden") -> Version:
@@ -31,7 +31,7 @@ def look_up(session: Session, proposal: Proposal, *, deleted: Deleted = "hidden"
     return found
 
 
-def compare_with(session: Session, proposal: Proposal, number: int | str | None) -> Comparison:
+def compatibility(session: Session, proposal: Proposal, number: int | str | None) -> Comparison:
     """Compare a schema, at the subject's level, with one version or (None) as publishing would.
 
     With the latest version of a subject that has none it is compatible.
@@ -40,13 +40,12 @@ def compare_with(session: Session, proposal: Proposal, number: int | str | None)
     parsed = parse_proposal(session, proposal)
     registry = session.registry
     if registry.latest(proposal.subject) is None and number in (None, "latest"):
-        return compare(None, parsed, level=level)
+        return compare_with(session, [], parsed, level)
     if number is None:
         previous = registry.versions(proposal.subject)
     else:
         previous = [registry.version(proposal.subject, number)]
-    older = [parse_version(session, each) for each in previous]
-    return compare(older, parsed, level=level)
+    return compare_with(session, previous, parsed, level)
 
 
 def text_of(session: Session, version: Version, form: str = "") -> str:

@@ -20,7 +20,7 @@ from dataspine.cli.remote import VERSION, Remote
 from dataspine.cli.report import Format, FormatOption, prepare, print_decision
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
-from dataspine.registry import Contract, next_version
+from dataspine.registry import Contract, Difference, next_version
 
 __all__ = ["app"]
 
@@ -205,7 +205,7 @@ def diff(
             (f"{subject} {found.old.semver} → {to}", "bold"), f"  {found.comparison.bump}"
         )
     )
-    for each in document["fields"]:
+    for each in found.changes:
         chosen.output.say(_change(each, to if "file" in document["to"] else None))
     for message in found.comparison.messages:
         chosen.output.say(Text(f"  breaks    {message}", "red"))
@@ -267,14 +267,18 @@ def import_(file: Annotated[Path, typer.Argument(help="A file of `spine schema e
         raise typer.Exit(DENIED)
 
 
-def _change(field: dict[str, Any], file: str | None) -> Text:
-    style = {"added": "green", "removed": "red"}.get(field["change"], "yellow")
-    line = Text(f"  {field['change']:8}  ", style)
-    line.append(field["path"], "bold")
-    if file is not None and "line" in field:
-        line.append(f" {file}:{field['line']}", "cyan")
-    parts = field.get("parts") or {}
-    line.append("".join(f"\n      {name}: {p['from']} → {p['to']}" for name, p in parts.items()))
+def _change(change: Difference, file: str | None) -> Text:
+    style = {"added": "green", "removed": "red"}.get(change.kind, "yellow")
+    line = Text(f"  {change.kind:8}  ", style)
+    line.append(change.path or "schema", "bold")
+    if change.what != "field":
+        line.append(f" {change.what}")
+    if change.before is not None and change.after is not None:
+        line.append(f": {change.before} → {change.after}")
+    elif change.kind != "removed" and change.after is not None:
+        line.append(f": {change.after}")
+    if file is not None and change.line is not None and change.kind != "removed":
+        line.append(f" {file}:{change.line}", "cyan")
     return line
 
 

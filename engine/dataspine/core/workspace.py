@@ -80,6 +80,7 @@ class Settings:
     owners: Mapping[str, str] = field(default_factory=dict)
     compatibility: str = "BACKWARD"
     incompatible_code: int = 409
+    logical_types: bool = False
     opa: str | None = None
     max_policy_age: str | None = None
     on_stale: str = "warn"
@@ -104,6 +105,7 @@ class Settings:
             owners=dict(value.get("owners") or {}),
             compatibility=registry.get("compatibility", "BACKWARD"),
             incompatible_code=registry.get("incompatible-code", 409),
+            logical_types=registry.get("logical-types", False),
             opa=decisions.get("opa"),
             max_policy_age=decisions.get("max-policy-age"),
             on_stale=decisions.get("on-stale", "warn"),

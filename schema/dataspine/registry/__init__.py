@@ -1,7 +1,13 @@
 """Schemas: subjects, versions, compatibility, semantic versions, and the facts of every field."""
 
 from dataspine.registry._workers import ProtobufWorkers
-from dataspine.registry.compatibility import LEVELS, Comparison, compare, next_version
+from dataspine.registry.compatibility import (
+    LEVELS,
+    Comparison,
+    compare,
+    is_transitive,
+    next_version,
+)
 from dataspine.registry.contract import Contract
 from dataspine.registry.difference import Difference, differences
 from dataspine.registry.field import Field, classifications_of
@@ -29,6 +35,7 @@ __all__ = [
     "classifications_of",
     "compare",
     "differences",
+    "is_transitive",
     "next_version",
     "parse",
 ]

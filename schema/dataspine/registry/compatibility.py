@@ -11,7 +11,15 @@ from dataspine.registry._change import BACKWARD, FORWARD, WORDS, Change, told
 from dataspine.registry.difference import changes
 from dataspine.registry.schema import ParsedSchema
 
-__all__ = ["LEVEL", "LEVELS", "Comparison", "compare", "next_version", "require_level"]
+__all__ = [
+    "LEVEL",
+    "LEVELS",
+    "Comparison",
+    "compare",
+    "is_transitive",
+    "next_version",
+    "require_level",
+]
 
 LEVEL = "BACKWARD"
 FIRST_VERSION = "1.0.0"
@@ -62,6 +70,11 @@ def require_level(level: str) -> None:
         )
 
 
+def is_transitive(level: str) -> bool:
+    """Tell whether a level looks at all versions."""
+    return level.endswith(_TRANSITIVE)
+
+
 def compare(
     previous: Sequence[ParsedSchema] | ParsedSchema | None,
     new: ParsedSchema,
@@ -80,7 +93,7 @@ def compare(
     if not earlier or _identity(earlier[-1]) == _identity(new):
         return Comparison(level, True, (), "none")
     directions = _DIRECTIONS[level.removesuffix(_TRANSITIVE)]
-    asked = earlier if level.endswith(_TRANSITIVE) else earlier[-1:]
+    asked = earlier if is_transitive(level) else earlier[-1:]
     # The newest comes first: what breaks it is what the author has just changed.
     compared = [
         changes(old, new, directions=directions, logical=logical) for old in reversed(asked)

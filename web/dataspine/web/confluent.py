@@ -350,7 +350,7 @@ def _compatibility(routes: APIRouter, session: Session) -> None:
         subject: str, body: _SchemaBody, number: int | str | None, verbose: bool
     ) -> dict[str, Any]:
         proposal = body.proposal(_subject(subject))
-        comparison = schema_registry.compare_with(session, proposal, number)
+        comparison = schema_registry.compatibility(session, proposal, number)
         messages = {"messages": list(comparison.messages)} if verbose else {}
         return {"is_compatible": comparison.compatible, **messages}
 
