@@ -56,7 +56,7 @@ def test_options_may_stand_anywhere(
     run = spine(*(a.replace("{root}", str(workspace.root)) for a in arguments))
     error = run.document["error"]
     assert (run.status, run.stderr, error["where"]) == (2, "", "none")
-    assert error["code"] in ("registry.unknown_subject", "input.invalid")
+    assert error["code"] in ("registry.unknown_subject", "input.not_found")
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(workspace: Workspace)
 
 # The loader waits on a pipe in the middle of an import, so the signal arrives just there.
 LOADING = """
-import builtins, os, runpy, sys
+import builtins, os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits another
 known = builtins.__import__
 def importing(name, *rest, **named):
     if name == "dataspine.cli.main":
@@ -111,5 +112,5 @@ def test_an_argument_that_is_no_text_is_named(workspace: Workspace) -> None:
     )
     assert (done.returncode, done.stderr.split(b"\n")[0]) == (
         2,
-        b"error input.invalid \\udcff: it is no UTF-8",
+        b"error  input.invalid \\udcff: it is no UTF-8",
     )
