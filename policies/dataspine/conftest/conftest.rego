@@ -80,7 +80,7 @@ _refused(code, message) := {
 	"controls": [],
 }
 
-_answer := main[replace(input.point, ".", "_")] if _kind == "question"
+_answer := main[replace(input.point, ".", "_")]
 
 # The entry point refuses a question that is not whole, so what a file lacks denies.
 _answer := answer if {
@@ -150,14 +150,16 @@ _unread := {
 	"homes": "allowed",
 	"home": {"constant": "unread"},
 	"guard_columns": [],
-	"columns": [{"path": "data", "classifications": ["Public"], "key": false, "line": null}],
+	"columns": [_column(["Public"])],
 }
+
+_column(classifications) := {"path": "data", "classifications": classifications, "key": false, "line": null}
 
 _sent := _unread if count(_annotations & {"homes", "classifications"}) == 0
 
 _sent := object.union(_unread, {
 	"homes": _values("homes"),
-	"columns": [{"path": "data", "classifications": _values("classifications"), "key": false, "line": null}],
+	"columns": [_column(_values("classifications"))],
 }) if {
 	count(_annotations & {"homes", "classifications"}) > 0
 }

@@ -43,6 +43,34 @@ test_what_cannot_be_judged_is_denied[note] if {
 	_codes(case[0]) == [{case[1]}, set()]
 }
 
+test_what_is_refused_here_is_told_as_other_violations_are if {
+	_judged({}) == [{_refused("engine.invalid_input", "the file is nothing that can be judged as it stands")}, set()]
+	_judged({"point": "no.such"}) == [{_refused("engine.undefined", "no entry point answers this question")}, set()]
+	_judged(_job(object.union(_declared, {"data-spine.dev/regoin": "x"}))) == [
+		{_refused("engine.invalid_input", "there is no annotation data-spine.dev/regoin")},
+		set(),
+	]
+}
+
+_refused(code, message) := {
+	"msg": sprintf("%s: %s", [code, message]),
+	"code": code,
+	"severity": "error",
+	"path": "",
+	"remediation": "Correct the file; pipe schemas and routes through `spine input POINT FILE`.",
+	"controls": [],
+}
+
+test_a_file_that_no_entry_point_answers_is_denied[note] if {
+	some note, document in {
+		"question": {"point": "route.deploy"},
+		"route": _route,
+		"manifest": _job({"data-spine.dev/region": "us-east-1"}),
+	}
+	denied := _codes_of(conftest.deny) with input as document with data.dataspine.main as {}
+	denied == {"engine.undefined"}
+}
+
 # An entry point that says no without a reason must not pass, nor one that says nothing.
 test_an_answer_without_reasons_is_denied[note] if {
 	some note, answer in {"no": {"allow": false, "violations": []}, "nothing": {}, "text": {"allow": "yes"}}
@@ -113,6 +141,31 @@ test_a_route_is_denied_for_what_it_says[note] if {
 	_codes(fixture.changed(_route, case[0], case[1])) == [case[2], {"engine.judged_in_part"}]
 }
 
+test_a_file_is_judged_as_one_kind_alone if {
+	annotations := {"data-spine.dev/region": "mars-1", "data-spine.dev/regoin": "x"}
+	annotated := {"apiVersion": "v1", "kind": "Route", "metadata": {"annotations": annotations}}
+	_codes(object.union(_route, annotated)) == [set(), {"engine.judged_in_part"}]
+	_codes(object.union(_route, fixture.route)) == _codes(object.union(annotated, fixture.route))
+}
+
+test_exceptions_know_a_route_by_its_name[note] if {
+	abroad := fixture.changed(_route, "/dead-letter/region", "us-east-1")
+	some note, case in {
+		"named": [abroad, "shop.*", set()],
+		"another": [abroad, "unnamed", {"residency.dead_letter_abroad"}],
+		"unnamed": [object.remove(abroad, ["name"]), "unnamed", set()],
+	}
+	exception := object.union(fixture.exception("residency.dead_letter_abroad"), {
+		"applies-to": case[1],
+		"effective-until": "2262-02-01T00:00:00Z",
+	})
+	denied := _codes_of(conftest.deny) with input as case[0]
+		with data.dataspine.config as fixture.config
+		with data.dataspine.exceptions as [exception]
+		with data.dataspine.matrix as fixture.matrix
+	denied == case[2]
+}
+
 test_a_route_without_a_name_is_judged_all_the_same if {
 	_codes(object.remove(_route, ["name"])) == [set(), {"engine.judged_in_part"}]
 }
@@ -176,9 +229,20 @@ test_annotations_are_read_where_pods_get_them[note] if {
 
 test_a_workload_is_named_once if {
 	denied := _judged(_job({"data-spine.dev/region": "mars-1"}))[0]
-	count(denied) == 1
-	some violation in denied
-	violation.msg == "residency.region_unknown: the region mars-1 of Job/report belongs to no geography of the matrix"
+	[violation.msg | some violation in denied] == [concat("", [
+		"residency.region_unknown: the region mars-1 of Job/report ",
+		"belongs to no geography of the matrix",
+	])]
+}
+
+test_messages_name_what_a_manifest_declares if {
+	regions := _judged(_job({"data-spine.dev/region": "us-east-1, eu-west-1"}))[0]
+	[violation.msg | some violation in regions] == [concat("", [
+		"residency.region_unknown: the region eu-west-1,us-east-1 of Job/report ",
+		"belongs to no geography of the matrix",
+	])]
+	fields := _judged(_job(object.union(_declared, {"data-spine.dev/homes": "BR"})))[0]
+	{violation.field | some violation in fields} == {"data"}
 }
 
 # The basis of EU to US is dated, and obliges to a mask that a workload cannot show.

@@ -20,6 +20,8 @@ test_whole_question_is_logged_whole[note] if {
 		"row": fixture.row({"country": "DE"}),
 		"no row": object.remove(fixture.row({}), ["row"]),
 		"null": fixture.row({"country": null}),
+		"a guard that is no home": fixture.changed(fixture.row({"region": "x"}), "/facts/guard_columns", ["region"]),
+		"first time": object.union(fixture.row({}), {"at": "1970-01-01T00:00:00.000000001Z"}),
 	}
 	_masked(_event(question)) == set()
 }
@@ -99,6 +101,7 @@ test_a_row_with_more_than_guard_columns_is_erased[note] if {
 		"null": null,
 		"nested": {"country": {"email": "a"}},
 		"list": {"country": ["a"]},
+		"empty list": [],
 	}
 	_masked(_event(fixture.row(row))) == {"/input/row"}
 }
@@ -112,6 +115,7 @@ test_what_is_no_question_is_erased[note] if {
 		"array": [{"email": "a"}],
 		"more": object.union(fixture.schema([]), {"record": {"email": "a"}}),
 		"no time": object.remove(fixture.schema([]), ["at"]),
+		"no time yet": object.union(fixture.schema([]), {"at": "1970-01-01T00:00:00Z"}),
 		"no facts": object.remove(fixture.schema([]), ["facts"]),
 		"odd point": object.union(fixture.schema([]), {"point": ["schema.publish"]}),
 		"unknown point": object.union(fixture.schema([]), {"point": "a.b"}),

@@ -14,6 +14,10 @@ test_every_question_breaks_rules_of_its_own_point_alone[note] if {
 	_codes(_elsewhere(question)) == set()
 }
 
+test_a_replay_is_judged_as_its_route_is if {
+	_codes(_questions["replay of a broken route"]) == _codes(_broken_route)
+}
+
 test_obligations_are_owed_at_their_own_point_alone[note] if {
 	some note, question in {"route": fixture.route, "replay": fixture.replay, "row": fixture.row({"country": "DE"})}
 	_owed(question) == {"hmac"}

@@ -172,7 +172,7 @@ _policy := {
 # The answer holds until the next dated boundary after `at`; the schema of the point has no other clock.
 default _valid_until := null
 
-_valid_until := time.format(min(_later)) if count(_later) > 0
+_valid_until := time.format(min(_later))
 
 _later contains moment if {
 	some moment in ((exceptions.boundaries | _transfer_boundaries) | waivers.boundaries)

@@ -8,9 +8,7 @@ package dataspine.lib.durations
 #   mean, a month its twelfth, so that P12M is P1Y.
 seconds(text) := sum([size |
 	some i, unit in [31556952, 2629746, 604800, 86400, 3600]
-	number := _numbers(text)[i]
-	number != ""
-	size := to_number(number) * unit
+	size := to_number(_numbers(text)[i]) * unit # undefined for ""
 ]) if {
 	is_valid(text)
 }

@@ -48,8 +48,8 @@ _is_collection(value) if is_set(value)
 
 _words(chain) := object.get(_package(chain), "annotations", {})
 
-# Without METADATA on the package no link has its scope; the path of the rule still begins with the code.
+# Without METADATA on the package no link has its scope; the path of the rule begins as the package's does.
 _package(chain) := link if {
 	some link in chain
 	link.annotations.scope == "package"
-} else := {"path": array.slice(chain[0].path, 0, 4)}
+} else := {"path": chain[0].path}

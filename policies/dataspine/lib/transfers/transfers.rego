@@ -87,9 +87,6 @@ _is_declared(_, "allowed")
 
 _is_declared(home, homes) if home in homes
 
-_is_live(found, at) if {
-	"basis" in object.keys(found)
-	time.parse_rfc3339_ns(at) < time.parse_rfc3339_ns(found.basis.until)
-}
+_is_live(found, at) if time.parse_rfc3339_ns(at) < time.parse_rfc3339_ns(found.basis.until)
 
 _is_live(found, _) if not "basis" in object.keys(found)

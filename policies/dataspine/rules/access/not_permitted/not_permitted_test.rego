@@ -43,7 +43,14 @@ test_others_may_not[note] if {
 
 test_replay_is_a_permission if {
 	question := fixture.changed(fixture.replay, "/facts/actor/local", false)
-	{violation.message | some violation in _deny(question, fixture.config)} == {"ada may not replay shop.route"}
+	_deny(question, fixture.config) == {{
+		"code": "access.not_permitted",
+		"severity": "error",
+		"message": "ada may not replay shop.route",
+		"path": "/facts/actor",
+		"remediation": "Ask for `replay` on shop.route: a grant under `access.grants` in spine.yaml.",
+		"controls": ["SOC2-CC6.1", "SOC2-CC6.3", "GDPR-32"],
+	}}
 	_deny(question, _granted({"principal": "ada", "permissions": ["replay"], "resources": "shop.route"})) == set()
 }
 

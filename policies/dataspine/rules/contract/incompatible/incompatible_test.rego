@@ -9,14 +9,14 @@ test_incompatible_version_is_denied if {
 	incompatible.deny == {{
 		"code": "contract.incompatible",
 		"severity": "error",
-		"message": "shop.customers is not BACKWARD compatible: /fields/0: no default, /fields/1: type",
+		"message": "shop.customers is not BACKWARD compatible: /fields/0: no default, /fields/1: type, /fields/2: gone",
 		"path": "/facts/compatibility/compatible",
 		"remediation": "Give new fields a default, keep the types of old ones, or publish under a new subject.",
 		"controls": ["SOC2-CC8.1"],
 	}} with input as fixture.changed(fixture.schema([]), "/facts/compatibility", {
 		"level": "BACKWARD",
 		"compatible": false,
-		"messages": ["/fields/0: no default", "/fields/1: type"],
+		"messages": ["/fields/0: no default", "/fields/1: type", "/fields/2: gone", "/fields/3: one too many"],
 	})
 }
 

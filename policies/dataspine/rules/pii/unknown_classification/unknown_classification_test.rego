@@ -24,7 +24,7 @@ test_unknown_word_is_denied[word] if {
 
 _deny(words) := violations if {
 	field := object.union(fixture.field, {"classifications": words})
-	violations := unknown_classification.deny with input as fixture.schema([field])
+	violations := unknown_classification.deny with input as fixture.schema([field, fixture.field])
 		with data.dataspine.matrix as fixture.changed(fixture.matrix, "/transfers/Payroll", {})
 }
 

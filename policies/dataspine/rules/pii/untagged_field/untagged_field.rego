@@ -43,8 +43,7 @@ _suspects contains i if {
 # A name without separators may be a compound whose first or last part says it.
 _suspects contains i if {
 	some i, field in input.facts.fields
-	count(field.tokens) == 1
-	count(_stems(field)) > 0
+	_compounds(field) != []
 }
 
 _is_classified(field) if field.tagged == true

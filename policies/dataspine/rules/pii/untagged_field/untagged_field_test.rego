@@ -85,10 +85,10 @@ test_weights_decide[note] if {
 		"under": [["weak"], [], "string", set()],
 		"enough": [["strong"], [], "string", {"x looks personal (a word) and carries no classification"}],
 		"raised": [
-			["weak", "good"],
-			["near", "far"],
+			["weak", "good", "slight", "none", "we"],
+			["near", "faint", "level", "far"],
 			"string",
-			{"x looks personal (a word, as good and near suggests) and carries no classification"},
+			{"x looks personal (a word, as faint and good and near and slight suggests) and carries no classification"},
 		],
 		"lowered": [["strong", "bad"], [], "string", set()],
 		"by the record": [["strong"], ["far"], "string", set()],
@@ -98,7 +98,19 @@ test_weights_decide[note] if {
 		}],
 		"short name": [["stronger"], [], "string", set()],
 		"compound": [["strongest"], [], "string", {"x looks personal (a word) and carries no classification"}],
-		"not alone": [["strongest", "other"], [], "string", set()],
+		"first part of a compound": [
+			["strongandheavy"],
+			[],
+			"string",
+			{"x looks personal (a word) and carries no classification"},
+		],
+		"last part of a compound": [
+			["largeandheavy"],
+			[],
+			"string",
+			{"x looks personal (another word) and carries no classification"},
+		],
+		"not alone": [["strongest", "weak"], [], "string", set()],
 	}
 	field := object.union(_named("x", case[0], case[1]), {"type": case[2]})
 	{violation.message | some violation in untagged_field.deny} == case[3] with input as fixture.schema([field])
@@ -108,10 +120,14 @@ test_weights_decide[note] if {
 _lexicon := {
 	"threshold": 50,
 	"compound": 9,
-	"stems": "^(strong)",
-	"terms": {"weak": {"why": "a word", "weight": 30}, "strong": {"why": "a word", "weight": 50}},
-	"beside": {"good": 10, "bad": -1, "on": -50, "none": 0},
-	"around": {"near": 11, "far": -1},
+	"stems": "^strong|heavy$",
+	"terms": {
+		"weak": {"why": "a word", "weight": 30},
+		"strong": {"why": "a word", "weight": 50},
+		"heavy": {"why": "another word", "weight": 50},
+	},
+	"beside": {"good": 10, "bad": -1, "on": -50, "none": 0, "slight": 1, "we": 5},
+	"around": {"near": 11, "far": -1, "faint": 1, "level": 0},
 	"types": {"int": -1},
 }
 

@@ -5,6 +5,11 @@ import data.dataspine.rules.promotion.untested
 
 test_tested_bundle_passes if untested.deny == set() with input as fixture.promotion
 
+test_one_test_is_enough if {
+	tests := {"passed": 1, "failed": 0, "coverage": 100}
+	untested.deny == set() with input as fixture.changed(fixture.promotion, "/facts/candidate/tests", tests)
+}
+
 test_untested_bundle_is_denied[note] if {
 	some note, case in {
 		"no result": [null, 0, 0],

@@ -53,6 +53,26 @@ test_unmasked_route_of_allowed_homes_owes_nothing if {
 	obligation_missing.obligations == set() with input as unmasked with data.dataspine.matrix as fixture.matrix
 }
 
+test_an_obligation_without_method_is_never_fulfilled if {
+	violations := obligation_missing.deny with input as fixture.route
+		with data.dataspine.matrix as fixture.changed(fixture.matrix, "/transfers/PII/EU/US/obligations", [{"type": "mask"}])
+	[violation.message | some violation in violations] == ["customers.email owes mask  on its way from EU to US"]
+}
+
+# That it is not clear for another reason is told by the rule of that reason.
+test_homes_that_are_not_clear_owe_nothing_to_what_fulfils_it if {
+	ended := object.union(fixture.route, {"at": "2028-01-01T00:00:00Z"})
+	obligation_missing.obligations == set() with input as ended with data.dataspine.matrix as fixture.matrix
+}
+
+test_tables_of_allowed_homes_owe_their_masks_in_a_denied_route if {
+	allowed := object.union(fixture.table, {"name": "people", "homes": "allowed"})
+	sink := fixture.changed(fixture.sink, "/masks", {"people.email": "hmac"})
+	paths := {owed.path | some owed in obligation_missing.obligations} with data.dataspine.matrix as fixture.matrix
+		with input as fixture.route_of([fixture.table, allowed], [sink])
+	paths == {"/facts/sinks/0/masks/customers.email", "/facts/sinks/0/masks/people.email"}
+}
+
 test_undefined_input_is_no_question if _deny({}) == set()
 
 _deny(question) := violations if {

@@ -22,6 +22,11 @@ test_unknown_region_is_denied[what] if {
 	}}
 }
 
+test_only_systems_are_places if {
+	region_unknown.deny == set() with input as fixture.changed(fixture.route, "/facts/tables/0/region", "mars-1")
+		with data.dataspine.matrix as fixture.matrix
+}
+
 test_undefined_input_is_no_question if _deny({}) == set()
 
 _deny(question) := violations if {
