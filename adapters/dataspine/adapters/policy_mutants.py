@@ -7,27 +7,29 @@ is missing, or the change changes no answer, which ``survivors.yaml`` says with 
 from __future__ import annotations
 
 import contextlib
-import functools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from dataspine.adapters.finding import Finding
+from dataspine.adapters.mutant_verdicts import Verdicts
 from dataspine.adapters.rego_source import RegoSource, operator, rule_name
 from dataspine.adapters.rule_library import Library, is_test, walk
-from dataspine.adapters.tools.opa import Tested
+from dataspine.adapters.tools.opa import Case, Tested
+from dataspine.adapters.tools.program import Diagnostic
 from dataspine.core.document import load_document
 from dataspine.core.errors import InputError, UnavailableError
 
 __all__ = ["SURVIVORS", "Mutant", "Outcome", "mutants", "survivors", "try_mutants"]
 
 SURVIVORS = "survivors.yaml"
-WORKERS = 2
+WORKERS = max(2, os.cpu_count() or 2)
 # Most changes are noticed by few tests, and a slow test is one above so many medians.
 KEEN = 12
 SLOW = 5
@@ -85,6 +87,7 @@ def mutants(library: Library) -> tuple[Mutant, ...]:
 def try_mutants(
     library: Library,
     chosen: Sequence[Mutant],
+    verdicts: Verdicts,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[Outcome, ...]:
     """Run the tests over each mutant: those beside it, then all others that reach it.
@@ -94,57 +97,64 @@ def try_mutants(
     by_file: dict[str, list[Mutant]] = {}
     for mutant in chosen:
         by_file.setdefault(mutant.file, []).append(mutant)
+    bench = _Bench(library, verdicts)
     outcomes: list[Outcome] = []
     with ThreadPoolExecutor(WORKERS) as pool:
         jobs = [
-            pool.submit(_try_file, library, name, some[at::WORKERS], told)
+            pool.submit(_try_file, bench, name, some[at::WORKERS], told)
             for name, some in by_file.items()
             for at in range(WORKERS)
             if some[at::WORKERS]
         ]
-        for job in jobs:
-            outcomes.extend(job.result())
+        try:
+            for job in jobs:
+                outcomes.extend(job.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     order = {mutant: at for at, mutant in enumerate(chosen)}
     return tuple(sorted(outcomes, key=lambda outcome: order[outcome.mutant]))
 
 
 def survivors(library: Library, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
-    """Yield survivors that nobody explained, and explanations that explain none."""
+    """Yield survivors that nobody explained, and explanations that explain none.
+
+    Raises ``InputError`` when the explanations are not as their schema says.
+    """
     path = library.root / SURVIVORS
     document = load_document(path, "survivors") if path.is_file() else None
-    explained = {
-        (each["rule"], each["mutation"]): document.line(f"/{i}") if document else None
-        for i, each in enumerate(document.value if document else ())
-    }
     survived = {(o.mutant.rule, o.mutant.mutation): o for o in outcomes if o.fate == _SURVIVED}
-    for key, outcome in survived.items():
-        if key not in explained:
-            mutant = outcome.mutant
-            yield Finding(
-                "policy.mutant",
-                f"no test notices a change to {mutant.rule}: {mutant.mutation}",
-                library.shown(mutant.file),
-                mutant.line,
-                f"Add a test that does, or list it with its reason in {SURVIVORS}.",
-            )
-    for key, line in explained.items():
-        if key not in survived:
+    unexplained = dict(survived)
+    for i, entry in enumerate(document.value if document else ()):
+        key = (entry["rule"], entry["mutation"])
+        if unexplained.pop(key, None) is None:
+            why = "it is listed twice" if key in survived else "a test notices it, or it is gone"
             yield Finding(
                 "policy.survivor_stale",
-                f"a test notices it, or it is no longer there: {key[0]}: {key[1]}",
+                f"{why}: {key[0]}: {key[1]}",
                 library.shown(SURVIVORS),
-                line,
+                document.line(f"/{i}") if document else None,
                 "Remove the entry.",
             )
+    for (rule, mutation), outcome in unexplained.items():
+        yield Finding(
+            "policy.mutant",
+            f"no test notices a change to {rule}: {mutation}",
+            library.shown(outcome.mutant.file),
+            outcome.mutant.line,
+            "Add a test that does, remove what no answer needs, "
+            f"or list it with its reason in {library.shown(SURVIVORS)}.",
+        )
 
 
 def _try_file(
-    library: Library, name: str, some: Sequence[Mutant], told: Callable[[Outcome], None]
+    bench: _Bench, name: str, some: Sequence[Mutant], told: Callable[[Outcome], None]
 ) -> list[Outcome]:
     outcomes = []
+    library = bench.library
     with contextlib.ExitStack() as folders:
         suites = [
-            _Suite(library, name, tests, folders.enter_context(library.written(needed)))
+            _Suite(bench, name, tests, needed, folders.enter_context(library.written(needed)))
             for tests, needed in _judges(library, name)
         ]
         for mutant in some:
@@ -170,59 +180,97 @@ def _judges(library: Library, name: str) -> Iterator[tuple[tuple[str, ...], froz
         yield others, library.needed([name, *others])
 
 
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """The rules, what is known of their mutants, and the tests that passed without one.
+
+    Many files are reached by the same tests, which then run once for all of them. ``keen`` are the
+    tests of some files that noticed changes, those of any file that they reach.
+    """
+
+    library: Library
+    verdicts: Verdicts
+    keen: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    _passed: dict[tuple[tuple[str, ...], frozenset[str]], tuple[Case, ...]] = field(
+        default_factory=dict
+    )
+
+    def cases(
+        self, tests: tuple[str, ...], needed: frozenset[str], folder: Path
+    ) -> tuple[Case, ...]:
+        """Return the tests of these files, which pass in the folder as long as it is unchanged."""
+        key = (tests, needed)
+        if key not in self._passed:
+            packages = {".".join(self.library.packages[each]) for each in tests}
+            only = f"^({'|'.join(re.escape(f'data.{each}.') for each in sorted(packages))})"
+            # A suite that fails anyway would kill everything; of no test, the pattern matches all.
+            tested = self.library.opa.test(folder, only=only) if packages else Tested()
+            if not tested.passed:
+                raise InputError(
+                    "tests fail, or there are none, before anything is changed",
+                    where=", ".join(map(self.library.shown, tests)) or "policies",
+                    remedy="Run `spine policy test` first.",
+                    code="policy.tests_fail",
+                )
+            self._passed[key] = tested.cases
+        return self._passed[key]
+
+
 class _Suite:
     """Some tests that reach a file, those first that noticed changes before, the slow ones last.
 
-    Each raises ``InputError`` when the tests fail, or are none, without a change.
+    ``fate`` raises ``InputError`` when the tests fail, or are none, without a change.
     """
 
-    def __init__(self, library: Library, name: str, tests: Sequence[str], folder: Path) -> None:
-        self._library = library
+    def __init__(
+        self,
+        bench: _Bench,
+        name: str,
+        tests: tuple[str, ...],
+        needed: frozenset[str],
+        folder: Path,
+    ) -> None:
+        self._bench = bench
         self._name = name
         self._tests = tests
+        self._needed = needed
         self._folder = folder
-        self._keen: list[str] = []
+        self._keen = bench.keen.setdefault(tests, [])
+        files = {each: bench.library.files[each] for each in needed if each != name}
+        self._basis = bench.verdicts.basis(files, tests)
 
     def fate(self, changed: bytes) -> str:
         """Return what becomes of the file when it is changed to this."""
-        quick, slow = self._cases
+        return self._bench.verdicts.of(self._basis, self._name, changed, self._judged)
+
+    def _judged(self, changed: bytes) -> str:
+        cases = self._bench.cases(self._tests, self._needed, self._folder)
+        limit = SLOW * median(case.seconds for case in cases)
+        quick = [case.path for case in cases if case.seconds <= limit]
+        slow = [case.path for case in cases if case.seconds > limit]
         (self._folder / self._name).write_bytes(changed)
-        keen = self._keen[-KEEN:]
+        keen = [path for path in self._keen if path in quick][-KEEN:]
         for paths in (keen, [each for each in quick if each not in keen], slow):
             if not paths:
                 continue
             only = f"^({'|'.join(map(re.escape, paths))})$"
-            try:
-                tested = self._library.opa.test(self._folder, only=only)
-            except UnavailableError:
-                return _KILLED  # a change that never ends does not go unnoticed
+            tested = self._bench.library.opa.test(self._folder, only=only)
             if tested.faults:
-                return _INVALID
+                return _invalid(tested.faults)
             noticed = [case.path for case in tested.cases if case.failed]
             if noticed:
                 self._keen += [each for each in noticed[:2] if each not in self._keen]
                 return _KILLED
         return _SURVIVED
 
-    @functools.cached_property
-    def _cases(self) -> tuple[list[str], list[str]]:
-        packages = {".".join(self._library.packages[each]) for each in self._tests}
-        only = f"^({'|'.join(re.escape(f'data.{each}.') for each in sorted(packages))})"
-        # A suite that fails anyway would kill everything; of no test, the expression matches all.
-        tested = self._library.opa.test(self._folder, only=only) if packages else Tested()
-        if not tested.passed:
-            raise InputError(
-                "its tests fail, or there are none, before anything is changed",
-                where=self._library.shown(self._name),
-                remedy="Run `spine policy test` first.",
-                code="policy.tests_fail",
-            )
-        seconds = [case.seconds for case in tested.cases]
-        limit = SLOW * median(seconds)
-        return (
-            [case.path for case in tested.cases if case.seconds <= limit],
-            [case.path for case in tested.cases if case.seconds > limit],
+
+def _invalid(faults: Sequence[Diagnostic]) -> str:
+    # An OPA that was killed, or found no memory, has judged nothing.
+    if not any(each.file for each in faults):
+        raise UnavailableError(
+            f"the tests did not run: {faults[0].message}", where="opa test", remedy="Run it again."
         )
+    return _INVALID
 
 
 def _numbered(found: Iterator[Mutant]) -> Iterator[Mutant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from dataspine.adapters.finding import Finding
+from dataspine.adapters.mutant_verdicts import Verdicts
 from dataspine.adapters.opened_bundle import active_of, candidate_of
 from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
 from dataspine.adapters.policy_impact import Period, impact
@@ -142,8 +144,9 @@ def _checked(
             progress.update(task, description=part.says, completed=len(results))
 
         findings = run_parts(library, parts, told, begins)
+    counts: dict[str, int] | None = None
     if mutate and not findings:
-        findings += _mutated(chosen, library)
+        findings, counts = _mutated(chosen, library)
     failed = any(finding.fails for finding in findings)
     chosen.output.document(
         {
@@ -153,6 +156,7 @@ def _checked(
                 {"name": r.part.name, "findings": len(r.findings), "skipped": r.skipped}
                 for r in results
             ],
+            **({"mutants": counts} if counts is not None else {}),
             "findings": [finding.document() for finding in findings],
         }
     )
@@ -175,21 +179,31 @@ def _say(chosen: Options, library: Library, findings: tuple[Finding, ...]) -> No
         chosen.output.say(Text(f"{len(library.rules)} rules, nothing to object to", "green"))
 
 
-def _mutated(chosen: Options, library: Library) -> tuple[Finding, ...]:
+def _mutated(chosen: Options, library: Library) -> tuple[tuple[Finding, ...], dict[str, int]]:
     changes: tuple[Mutant, ...] = mutants(library)
-    with _progress(chosen) as progress:
+    with (
+        _progress(chosen) as progress,
+        Verdicts.of_folder(library.root, library.opa.path) as verdicts,
+    ):
         task = progress.add_task("changing each line", total=len(changes))
-        outcomes = try_mutants(library, changes, lambda _: progress.advance(task))
-    rows: dict[str, list[int]] = {}
+        outcomes = try_mutants(library, changes, verdicts, lambda _: progress.advance(task))
+    rows: dict[str, Counter[str]] = {}
     for outcome in outcomes:
-        counts = rows.setdefault(outcome.mutant.file, [0, 0])
-        counts[0] += outcome.fate == "killed"
-        counts[1] += outcome.fate == "survived"
+        rows.setdefault(outcome.mutant.file, Counter())[outcome.fate] += 1
+    whole = sum(rows.values(), Counter[str]())
     chosen.output.table(
         ("file", "noticed", "survived"),
-        [(library.shown(name), *counts) for name, counts in sorted(rows.items())],
+        [
+            (library.shown(name), each["killed"], each["survived"])
+            for name, each in sorted(rows.items())
+        ],
     )
-    return tuple(survivors(library, outcomes))
+    counts = {
+        "noticed": whole["killed"],
+        "survived": whole["survived"],
+        "invalid": whole["invalid"],
+    }
+    return tuple(survivors(library, outcomes)), counts
 
 
 def _progress(chosen: Options) -> Progress:

@@ -73,10 +73,11 @@ def run(
     argv: Sequence[str | Path],
     *,
     cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     seconds: float,
 ) -> Run:
-    """Run a program to its end, whatever its status.
+    """Run a program to its end, whatever its status; ``env`` is added to the environment.
 
     Raises ``UnavailableError`` when it cannot be started, outlives ``seconds`` or says more than
     ``MAX_OUTPUT`` bytes; then it and its children are killed.
@@ -92,7 +93,12 @@ def run(
         given.seek(0)
         try:
             process = spawn(
-                [str(each) for each in argv], cwd=cwd, stdin=given, stdout=said, stderr=complained
+                [str(each) for each in argv],
+                cwd=cwd,
+                env={**os.environ, **env} if env else None,
+                stdin=given,
+                stdout=said,
+                stderr=complained,
             )
         except OSError as error:
             raise _failed(name, error.strerror or "it cannot be run") from None
