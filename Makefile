@@ -83,10 +83,10 @@ lint: setup  ## Check format, lint rules, types, layers, copies
 policy: setup  ## Format, check, lint and test the Rego
 	$(BIN)/spine policy check policies $(ARGS)
 
-mutants: setup  ## Change each line of the Rego and see whether a test notices
+mutants: setup  ## The same, and change each line to see if a test notices
 	$(BIN)/spine policy check policies --mutants $(ARGS)
 
-check: lint policy test  ## Run what CI runs, but for the fault tests
+check: lint mutants test  ## Run what CI runs, but for the fault tests
 
 bench: setup bundle  ## Measure against the targets: JSON and a table
 	$(BIN)/python -m tests.bench $(ARGS)
