@@ -157,8 +157,9 @@ def test_a_clock_that_differs_is_noted(log: DecisionLog) -> None:
         gzip.compress(b"\xff", mtime=0),
         gzip.compress(b" " * (MAX_PLAIN + 1), mtime=0),
         _packed([1] * 100_001),
+        gzip.compress(b"[" * 100_000 + b"]" * 100_000, mtime=0),
     ],
-    ids=["empty", "plain", "cut", "syntax", "object", "bytes", "bomb", "many"],
+    ids=["empty", "plain", "cut", "syntax", "object", "bytes", "bomb", "many", "deep"],
 )
 def test_a_malformed_chunk_is_refused(log: DecisionLog, packed: bytes) -> None:
     with pytest.raises(InputError):

@@ -73,7 +73,6 @@ decision_log = sa.Table(
     sa.Column("clock", sa.Integer),
     sa.Index("decision_log_at", "at"),
     sa.Index("decision_log_name", "name", "at"),
-    sqlite_with_rowid=False,
 )
 
 fleet_tokens = sa.Table(

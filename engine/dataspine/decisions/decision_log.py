@@ -1,19 +1,20 @@
 """What OPA says that it decided: uploaded chunks, kept as they came, and an index of decisions.
 
-SQLite reads the JSON, so that a chunk of a thousand events costs one statement and no object of
-Python's for each value.
+Of an event only the few values are read that it is looked up by: the rest is passed over, and
+becomes no object of Python's.
 """
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from dataspine.core.canonical import parse_json
@@ -33,19 +34,64 @@ _MAX_ID = 200
 _MAX_TEXT = 1_000
 _MAIN = "dataspine/main/"
 
-# One call for all paths: SQLite parses an event once for each call. The last path says whether the
-# result is an array: then the event is a batch, with one decision for each item.
-_READ = """
-SELECT e.key, json_extract(e.value, '$.decision_id', '$.timestamp', '$.path',
-  '$.bundles.main.revision', '$.result.allow', '$.result.violations', '$.input.facts.name',
-  '$.result[#-1]')
-FROM json_each(?) e WHERE e.type = 'object'
-"""
 _WRITE = """
 INSERT OR IGNORE INTO decision_log
   (decision_id, chunk, position, item, at, path, allow, codes, revision, name, clock)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+class _Revision(msgspec.Struct, frozen=True):
+    revision: Any = None
+
+
+class _Bundles(msgspec.Struct, frozen=True):
+    main: _Revision = _Revision()
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    name: Any = None
+
+
+class _Question(msgspec.Struct, frozen=True):
+    facts: _Facts = _Facts()
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    allow: Any = None
+    violations: Any = None
+
+
+_NOTHING = msgspec.Raw(b"null")
+T = TypeVar("T")
+
+
+class _Event(msgspec.Struct, frozen=True):
+    decision_id: Any = None
+    timestamp: Any = None
+    path: Any = None
+    bundles: msgspec.Raw = _NOTHING
+    input: msgspec.Raw = _NOTHING
+    result: msgspec.Raw = _NOTHING
+
+
+class _Reader(Generic[T]):
+    """Reads values of one shape; what has another shape is as good as missing."""
+
+    def __init__(self, shape: type[T]) -> None:
+        self._missing = shape()
+        self._decode = msgspec.json.Decoder(shape).decode
+
+    def __call__(self, raw: msgspec.Raw) -> T:
+        try:
+            return self._decode(raw)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            return self._missing
+
+
+_chunk = msgspec.json.Decoder(list[msgspec.Raw])
+_event, _bundles, _question = _Reader(_Event), _Reader(_Bundles), _Reader(_Question)
+_answer = _Reader(_Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,38 +245,35 @@ class DecisionLog:
             ]
 
     def _rows(self, text: str, now: datetime) -> tuple[list[tuple[Any, ...]], int]:
-        with self._database.read() as connection:
-            raw: Any = connection.connection.driver_connection
-            found, length = _read(raw, text)
-            rows, seconds = [], _Seconds(now)
-            for position, parts in found:
-                decision_id, stamp, path, revision, *answer, last = json.loads(parts)
-                ahead = seconds.ahead(stamp)
-                if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
-                    continue
-                # Before the first bundle OPA drops nothing; a look at its own state is no decision.
-                if str(path).startswith("system/"):
-                    length -= 1
-                    continue
-                items: Iterable[tuple[int | None, list[Any]]] = [(None, answer)]
-                if last is not None:
-                    items = enumerate(_answers(raw, text, position))
-                rows += [
+        rows: list[tuple[Any, ...]] = []
+        seconds, refused = _Seconds(now), 0
+        for position, raw in enumerate(_events(text)):
+            event = _event(raw)
+            ahead, path = seconds.ahead(event.timestamp), _word(event.path) or ""
+            decision_id = event.decision_id
+            if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
+                refused += 1
+                continue
+            # Before the first bundle OPA drops nothing; a look at its own state is no decision.
+            if path.startswith("system/"):
+                continue
+            at, revision = _sortable(event.timestamp), _word(_bundles(event.bundles).main.revision)
+            for item, answer, question in _items(event):
+                rows.append(
                     (
                         decision_id if item is None else f"{decision_id}#{item}",
                         position,
                         item,
-                        _sortable(stamp),
-                        _word(path) or "",
-                        allow if isinstance(allow, bool) else None,
-                        _codes(violations),
-                        _word(revision),
-                        _word(name),
+                        at,
+                        path,
+                        answer.allow if isinstance(answer.allow, bool) else None,
+                        _codes(answer.violations),
+                        revision,
+                        _word(question.facts.name),
                         ahead,
                     )
-                    for item, (allow, violations, name) in items
-                ]
-        return rows, length - len({row[1] for row in rows})
+                )
+        return rows, refused
 
 
 class _Seconds:
@@ -265,40 +308,36 @@ def _text(packed: bytes) -> str:
         ) from None
 
 
-def _read(raw: Any, text: str) -> tuple[list[tuple[int, str]], int]:
+def _events(text: str) -> list[msgspec.Raw]:
     try:
-        kind, length = raw.execute(
-            "SELECT json_type(?1), json_array_length(?1)", (text,)
-        ).fetchone()
-        if kind != "array" or length > MAX_EVENTS:
-            raise InputError(
-                f"decision logs are a JSON array of at most {MAX_EVENTS} events",
-                where="body",
-                remedy="Send what OPA uploads, in smaller chunks.",
-            )
-        return raw.execute(_READ, (text,)).fetchall(), length
-    except sqlite3.OperationalError as error:
-        if "malformed JSON" not in str(error):
-            raise
+        events = _chunk.decode(text)
+    except msgspec.ValidationError:
+        events = None
+    except (msgspec.DecodeError, RecursionError):
         raise InputError("no JSON", where="body", remedy="Send what OPA sends.") from None
+    if events is None or len(events) > MAX_EVENTS:
+        raise InputError(
+            f"decision logs are a JSON array of at most {MAX_EVENTS} events",
+            where="body",
+            remedy="Send what OPA uploads, in smaller chunks.",
+        )
+    return events
 
 
-def _answers(raw: Any, text: str, position: int) -> list[list[Any]]:
-    (event,) = raw.execute("SELECT ? -> ?", (text, f"$[{position}]")).fetchone()
-    whole = json.loads(event)
-    asked = whole.get("input")
-    names = [_name(each) for each in asked] if isinstance(asked, list) else []
-    names += [None] * (len(whole["result"]) - len(names))
-    results = [each if isinstance(each, dict) else {} for each in whole["result"]]
-    return [
-        [result.get("allow"), result.get("violations"), name]
-        for result, name in zip(results, names, strict=False)
-    ]
+def _items(event: _Event) -> Iterator[tuple[int | None, _Answer, _Question]]:
+    """Yield what was decided: one thing, or each of a batch."""
+    results, questions = _list(event.result), _list(event.input)
+    if not results:
+        yield None, _answer(event.result), _question(event.input)
+        return
+    missing = itertools.repeat(_NOTHING, max(0, len(results) - len(questions)))
+    for item, (result, asked) in enumerate(zip(results, [*questions, *missing], strict=False)):
+        yield item, _answer(result), _question(asked)
 
 
-def _name(asked: object) -> object:
-    facts = asked.get("facts") if isinstance(asked, dict) else None
-    return facts.get("name") if isinstance(facts, dict) else None
+def _list(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    # Most are objects: they are not parsed in vain.
+    return _chunk.decode(raw) if memoryview(raw).tobytes().startswith(b"[") else []
 
 
 def _codes(violations: object) -> str | None:
