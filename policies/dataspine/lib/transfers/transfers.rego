@@ -53,11 +53,24 @@ mask_of(table, column) := sprintf("%s.%s", [table, column.path])
 # description: Whether every column may go, as this sink takes it, from home to the sink at that time.
 is_clear(columns, home, table, sink, at) if {
 	target := geography(sink.region)
+	classifications := _classifications(columns)
+	every classification in classifications {
+		is_allowed(classification, home, target, at)
+	}
+	undone := {column.path |
+		some classification in classifications
+		some obligation in entry(classification, home, target).obligations
+		some column in columns
+		classification in column.classifications
+		not _is_done(obligation, mask_of(table, column), sink)
+	}
+	count(undone) == 0
+}
+
+# Many columns carry the same few. Undefined when one carries none: that one is not clear.
+_classifications(columns) := union({{each | some each in column.classifications} | some column in columns}) if {
 	every column in columns {
-		every classification in column.classifications {
-			is_allowed(classification, home, target, at)
-		}
-		count(unmet(column, home, table, sink)) == 0
+		count(column.classifications) > 0
 	}
 }
 

@@ -26,6 +26,8 @@ test_a_change_to_the_route_parks_the_row[note] if {
 		"unmasked": ["/facts/sink/masks", {}],
 		"unknown region": ["/facts/sink/region", "mars-1"],
 		"unclassified column": ["/facts/columns/1/classifications", ["Unclassified"]],
+		"column without classification": ["/facts/columns/1/classifications", []],
+		"column with null for it": ["/facts/columns/1/classifications", null],
 		"basis ended": ["/at", "2027-03-31T00:00:00Z"],
 		"constant elsewhere": ["/facts/home", {"constant": "BR"}],
 	}
