@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.decisions.engine import judged
@@ -103,53 +103,77 @@ class Comparison:
             self._idle.put(pair)
 
     def _settle(self, batch: list[Recorded]) -> Sequence[Finding]:
-        """Answer each question for its first time; then again for what neither answer covers."""
+        """Answer each question for its first time; then again for what an answer covers no more."""
         findings: list[Finding] = []
-        due = [(recorded, 0) for recorded in batch]
+        due = [_Due(recorded) for recorded in batch]
         with self._pair() as (base, candidate):
             while due:
-                asked = [recorded.at(index) for recorded, index in due]
-                after = candidate.decide(asked)
-                before = self._before(base, due, asked)
-                later = []
-                for (recorded, index), question, was, will in zip(
-                    due, asked, before, after, strict=True
-                ):
-                    end = _end(recorded, index, was, will)
-                    row, count = recorded.rows[index], end - index
-                    findings.append(Finding(question, row, count, was, will, index == 0))
-                    if end < len(recorded.moments):
-                        later.append((recorded, end))
-                due = later
+                self._recall(due)
+                _ask(base, due, "before")
+                _ask(candidate, due, "after")
+                findings += [each.finding() for each in due]
+                due = [later for each in due if (later := each.later()) is not None]
         return findings
 
-    def _before(
-        self,
-        base: Replayer,
-        due: Sequence[tuple[Recorded, int]],
-        asked: Sequence[DecisionInput],
-    ) -> list[Decision]:
+    def _recall(self, due: Sequence[_Due]) -> None:
         # What the base itself answered then is in the log: the same question has the same answer.
-        known = {
-            number: judged(question, recorded.event, question.at)
-            for number, ((recorded, index), question) in enumerate(zip(due, asked, strict=True))
-            if index == 0 and _revision(recorded.event) == self._revision
-        }
-        unknown = [number for number in range(len(due)) if number not in known]
-        answers = base.decide([asked[number] for number in unknown]) if unknown else []
-        known.update(zip(unknown, answers, strict=True))
-        return [known[number] for number in range(len(due))]
+        for each in due:
+            event = each.recorded.event
+            if each.index == 0 and _revision(event) == self._revision:
+                each.before = judged(each.question, event, each.question.at)
+
+
+@dataclass(slots=True)
+class _Due:
+    """A question at one of its moments, and the answers that are known to cover it."""
+
+    recorded: Recorded
+    index: int = 0
+    before: Decision | None = None
+    after: Decision | None = None
+
+    @property
+    def question(self) -> DecisionInput:
+        return self.recorded.at(self.index)
+
+    def finding(self) -> Finding:
+        row, count = self.recorded.rows[self.index], self._end - self.index
+        return Finding(self.question, row, count, *self._answers, first=self.index == 0)
+
+    def later(self) -> _Due | None:
+        """Return it at the first moment that not both answers cover, or None."""
+        end = self._end
+        if end == len(self.recorded.moments):
+            return None
+        kept = (each if self._covered(each) > end else None for each in self._answers)
+        return _Due(self.recorded, end, *kept)
+
+    @property
+    def _answers(self) -> tuple[Decision, Decision]:
+        if self.before is None or self.after is None:
+            raise AssertionError("neither was left out")
+        return self.before, self.after
+
+    @property
+    def _end(self) -> int:
+        return min(map(self._covered, self._answers))
+
+    def _covered(self, answer: Decision) -> int:
+        """Return the index of the first moment that an answer does not cover any more."""
+        moments = self.recorded.moments
+        if answer.valid_until is None:
+            return len(moments)
+        return bisect_left(moments, microseconds(answer.valid_until), lo=self.index + 1)
+
+
+def _ask(replayer: Replayer, due: Sequence[_Due], side: Literal["before", "after"]) -> None:
+    unknown = [each for each in due if getattr(each, side) is None]
+    answers = replayer.decide([each.question for each in unknown]) if unknown else []
+    for each, answer in zip(unknown, answers, strict=True):
+        setattr(each, side, answer)
 
 
 def _revision(event: Mapping[str, Any]) -> str | None:
     result = event.get("result")
     policy = result.get("policy") if isinstance(result, Mapping) else None
     return policy.get("revision") if isinstance(policy, Mapping) else None
-
-
-def _end(recorded: Recorded, index: int, *answers: Decision) -> int:
-    """Return the index of the first time that one of the answers does not cover any more."""
-    ends = [microseconds(each.valid_until) for each in answers if each.valid_until is not None]
-    if not ends:
-        return len(recorded.moments)
-    return bisect_left(recorded.moments, min(ends), lo=index + 1)

@@ -20,7 +20,22 @@ from dataspine.decisions.supervisor import OpaChild
 __all__ = ["FixedBundle", "Replayer"]
 
 _START_SECONDS = 30.0
+# `with input` makes OPA forget all that it has computed, even what no question can change. These
+# documents are most of a decision's time: OPA computes them once for a batch. A set that is not
+# there is as good as an empty one, and `is_whole` is true or as good as false.
+_CONSTANTS = {
+    "dataspine.lib.bundle_data.is_whole": "count({{1 | {path}}}) > 0",
+    "dataspine.lib.exceptions.boundaries": "{{each | some each in {path}}}",
+    "dataspine.lib.transfers.boundaries": "{{each | some each in {path}}}",
+}
 _DEADLINE_SECONDS = 120.0
+_KNOWN = "; ".join(
+    f"c{number} := {value.format(path=f'data.{path}')}"
+    for number, (path, value) in enumerate(_CONSTANTS.items())
+)
+_WITH = " ".join(
+    ("with input as q", *(f"with data.{path} as c{n}" for n, path in enumerate(_CONSTANTS)))
+)
 
 
 class FixedBundle:
@@ -97,7 +112,7 @@ class Replayer:
 
     def _batch(self, questions: Sequence[DecisionInput]) -> list[Decision]:
         path = f"data.dataspine.main.{questions[0].point.replace('.', '_')}"
-        query = f"answers := {{i: a | some i, q in input; a := {path} with input as q}}"
+        query = f"{_KNOWN}; answers := {{i: a | some i, q in input; a := {path} {_WITH}}}"
         found = self._child.client.evaluate(query, [each.document() for each in questions])
         answers: Mapping[str, Any] = found[0].get("answers", {}) if found else {}
         at = self._clock()
