@@ -65,3 +65,37 @@ def test_each_chunk_is_unpacked_to_be_read_and_once_for_its_first_questions(
         f"s{number}": [f"{chunk}-{number}" for chunk in range(number // QUESTIONS, CHUNKS)]
         for number in range(CHUNKS * QUESTIONS)
     }
+
+
+def test_items_of_a_batch_are_questions_of_their_own(database: Database) -> None:
+    single = _event(0, 0)
+    items = [
+        single["input"],
+        {**single["input"], "point": "route.deploy"},
+        {**single["input"], "point": "no.point"},
+        7,
+        {**single["input"], "at": "yesterday"},
+    ]
+    results = [{"allow": number % 2 == 0} for number in range(len(items) + 1)]
+    batch = {**single, "decision_id": "b", "path": None, "input": items, "result": results}
+    odd = [
+        {**single, "decision_id": "p", "path": ["dataspine/main/schema_publish"]},
+        {**single, "decision_id": "i", "input": {**single["input"], "more": 1}},
+        {**single, "decision_id": "o", "erased": 7, "input": items[1]},
+    ]
+    masked = {**batch, "decision_id": "m", "erased": ["/input/0/facts/name"]}
+    log = DecisionLog(database)
+    assert log.ingest([single, batch, masked, *odd]).stored == 4 + 2 * len(results)
+    with database.read() as connection, Recording(connection, None, None) as recording:
+        found = [each for batch in recording.batches() for each in batch]
+        ids = {
+            each.question.point: [recording.decision_id(row) for row in each.rows] for each in found
+        }
+    assert ids == {"schema.publish": ["0-0", "b#0"], "route.deploy": ["b#1"]}
+    assert [each.event["result"] for each in found if len(each.rows) == 1] == [{"allow": False}]
+    assert recording.skipped == {
+        "masked input": len(results),
+        "unknown point": 2,
+        "malformed": 3,
+        "no input": 2,
+    }

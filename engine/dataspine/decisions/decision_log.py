@@ -25,7 +25,7 @@ from dataspine.decisions._tables import decision_chunks, decision_log, journal
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.journal import visible
 
-__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions"]
+__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions", "item_of"]
 
 MAX_PLAIN = 32 * 1_048_576
 MAX_EVENTS = 100_000
@@ -207,7 +207,7 @@ class DecisionLog:
                 "SELECT ? -> ?", (_text(row.events), f"$[{row.position}]")
             ).scalar_one()
         event: dict[str, Any] = parse_json(text, where=decision_id, max_bytes=MAX_PLAIN)
-        return event if row.item is None else _item(event, row.decision_id, row.item)
+        return event if row.item is None else item_of(event, row.item)
 
     def search(self, wanted: LogSearch | None = None, *, limit: int = 100) -> list[Logged]:
         """Return the newest decisions first, at most ``limit`` (1 to 1000)."""
@@ -374,8 +374,10 @@ def _word(value: object) -> str | None:
     return value[:_MAX_TEXT] if isinstance(value, str) else None
 
 
-def _item(event: dict[str, Any], decision_id: str, item: int) -> dict[str, Any]:
+def item_of(event: Mapping[str, Any], item: int) -> dict[str, Any]:
+    """Return one decision of a batch, as an event of its own."""
     asked = event.get("input")
+    decision_id = f"{event['decision_id']}#{item}"
     found = {**event, "decision_id": decision_id, "result": event["result"][item]}
     if isinstance(asked, list) and len(asked) > item:
         found["input"] = asked[item]

@@ -1,7 +1,7 @@
 """The distinct questions in OPA's decision log, streamed: each with the times it was asked for.
 
-SQLite reads each chunk once and sorts in a temporary table, which it keeps in a file: memory holds
-one chunk, one batch of questions, and the times of one question.
+Each chunk is read once, and SQLite sorts in a temporary table, which it keeps in a file: memory
+holds one chunk, one batch of questions, and the times of one question.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, Self
 
+import msgspec
 import sqlalchemy as sa
 
-from dataspine.core.canonical import parse_json
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
 from dataspine.decisions._tables import decision_chunks, decision_log
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.decision import POINTS, DecisionInput
-from dataspine.decisions.decision_log import MAX_PLAIN, LogSearch, conditions
+from dataspine.decisions.decision_log import MAX_PLAIN, LogSearch, conditions, item_of
 
 __all__ = ["Recorded", "Recording", "microseconds", "moment"]
 
@@ -34,27 +34,52 @@ _POINTS = {f"dataspine/main/{point.replace('.', '_')}": point for point in POINT
 _BATCH = 128
 _FETCH = 2_000
 
-# Equal questions have equal text, because OPA writes the keys of objects in order.
-_READ = """
-SELECT e.key, json_extract(e.value, '$.path'), json_type(e.value, '$.input'),
-  json_remove(json_extract(e.value, '$.input'), '$.at'), json_extract(e.value, '$.input.at'),
-  json_extract(e.value, '$.erased'), json_extract(e.value, '$.masked')
-FROM json_each(?) e
-"""
+# A row of the log is one number: chunk, position in it, and item in a batch plus one.
+_POSITION, _ITEM = 37, 20
+_MAX_ITEMS = (1 << _ITEM) - 1
+
 _CREATE = """
 CREATE TEMP TABLE asked (
   path TEXT NOT NULL, question BLOB NOT NULL, at INTEGER NOT NULL,
-  chunk INTEGER NOT NULL, position INTEGER NOT NULL
+  row INTEGER NOT NULL
 )
 """
-_INSERT = "INSERT INTO asked VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO asked VALUES (?, ?, ?, ?)"
 # Questions of which the first event lies in the same chunk follow each other: it is unpacked once.
-_SORTED = """
-SELECT path, question, at, chunk, position FROM (
-  SELECT *, first_value(chunk) OVER (PARTITION BY path, question ORDER BY at, chunk) AS home
+_SORTED = f"""
+SELECT path, question, at, row FROM (
+  SELECT *, first_value(row >> {_POSITION}) OVER (PARTITION BY path, question ORDER BY at, row)
+    AS home
   FROM asked
-) ORDER BY path, home, question, at, chunk
-"""
+) ORDER BY path, home, question, at, row
+"""  # noqa: S608 - a number
+
+
+_NOTHING = msgspec.Raw(b"null")
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    path: Any = None
+    input: msgspec.Raw = _NOTHING
+    erased: Any = None
+    masked: Any = None
+
+
+class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    point: str
+    at: str
+    facts: msgspec.Raw
+    row: msgspec.Raw = _NOTHING
+
+
+_event = msgspec.json.Decoder(_Logged)
+_whole = msgspec.json.Decoder(_Question)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_value = msgspec.json.Decoder()
+
+_ITEMS = object()  # in place of a path
+# Entry point, digest and time of a question.
+_Asked = tuple[str, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,7 @@ class Recording:
     ) -> None:
         self._connection = connection
         self._period = conditions(LogSearch(since=since, until=until))
-        self._unpacked: tuple[int, list[str]] = (0, [])  # a chunk's number and its events
+        self._unpacked: tuple[int, list[msgspec.Raw]] = (0, [])  # a chunk's number and its events
         self.skipped: Counter[str] = Counter()
         count = sa.select(sa.func.count()).select_from(decision_log).where(*self._period)
         self.total = int(connection.execute(count).scalar_one())
@@ -113,8 +138,7 @@ class Recording:
         )
         rows = self._connection.execute(query)
         for chunk, indexed in itertools.groupby(rows, key=itemgetter(0)):
-            wanted = Counter((position, item is not None) for _, position, item in indexed)
-            asked = list(self._asked(chunk, wanted))
+            asked = list(self._asked(chunk, [(position, item) for _, position, item in indexed]))
             if asked:
                 self._connection.exec_driver_sql(_INSERT, asked)
         return self
@@ -136,39 +160,34 @@ class Recording:
         return str(self._event(row)["decision_id"])
 
     def _asked(
-        self, chunk: int, wanted: Counter[tuple[int, bool]]
-    ) -> Iterator[tuple[str, bytes, int, int, int]]:
-        text = self._text(chunk)
-        raw: Any = self._connection.connection.driver_connection
-        for position, path, kind, question, at, *masks in raw.execute(_READ, (text,)):
-            if count := wanted[position, True]:
-                self.skipped["batch"] += count
-            if not wanted[position, False]:
-                continue
-            reason = _reason(path, kind, masks)
-            moments = None if reason else _microseconds(at)
-            if moments is None:
-                self.skipped[reason or "malformed"] += 1
-                continue
-            key = hashlib.blake2b(question.encode(), digest_size=16).digest()
-            yield path, key, moments, chunk, position
+        self, chunk: int, wanted: Sequence[tuple[int, int | None]]
+    ) -> Iterator[tuple[str, bytes, int, int]]:
+        events = _list.decode(self._text(chunk))
+        for position, indexed in itertools.groupby(sorted(wanted, key=_order), itemgetter(0)):
+            items = [item for _, item in indexed]
+            for item, found in zip(items, _questions(events[position], items), strict=True):
+                if isinstance(found, str):
+                    self.skipped[found] += 1
+                    continue
+                number = 0 if item is None else item + 1
+                yield *found, chunk << _POSITION | position << _ITEM | number
 
     def _groups(self) -> Iterator[_Group]:
         rows = self._connection.exec_driver_sql(_SORTED, execution_options={"yield_per": _FETCH})
         for (path, _), asked in itertools.groupby(rows, key=itemgetter(0, 1)):
             moments, numbers = array("q"), array("q")
-            for _, _, at, chunk, position in asked:
+            for _, _, at, row in asked:
                 moments.append(at)
-                numbers.append(chunk << 20 | position)
+                numbers.append(row)
             yield _Group(path, moments, numbers)
 
     def _recorded(self, groups: list[_Group]) -> list[Recorded]:
         found = []
         for group in groups:
-            event = self._event(group.rows[0])
             try:
+                event = self._event(group.rows[0])
                 question = DecisionInput.parse(event["input"])
-            except InputError:
+            except (InputError, msgspec.ValidationError):
                 question = None
             if question is None or question.point != _POINTS[group.path]:
                 self.skipped["malformed"] += len(group.rows)
@@ -177,16 +196,13 @@ class Recording:
         return found
 
     def _event(self, row: int) -> dict[str, Any]:
-        event = self._events(row >> 20)[row & 0xFFFFF]
-        whole: dict[str, Any] = parse_json(event, where="decision log", max_bytes=MAX_PLAIN)
-        return whole
+        position, number = row >> _ITEM & (1 << _POSITION - _ITEM) - 1, row & (1 << _ITEM) - 1
+        whole: dict[str, Any] = _value.decode(self._events(row >> _POSITION)[position])
+        return item_of(whole, number - 1) if number else whole
 
-    def _events(self, chunk: int) -> list[str]:
+    def _events(self, chunk: int) -> list[msgspec.Raw]:
         if self._unpacked[0] != chunk:
-            raw: Any = self._connection.connection.driver_connection
-            query = "SELECT value FROM json_each(?) ORDER BY key"
-            events = [event for (event,) in raw.execute(query, (self._text(chunk),))]
-            self._unpacked = (chunk, events)
+            self._unpacked = (chunk, _list.decode(self._text(chunk)))
         return self._unpacked[1]
 
     def _text(self, chunk: int) -> str:
@@ -194,21 +210,66 @@ class Recording:
         return gunzip(self._connection.execute(query).scalar_one(), MAX_PLAIN).decode()
 
 
-def _reason(path: object, kind: object, masks: list[str | None]) -> str | None:
-    """Return why an event cannot be asked again, or None."""
+def _order(place: tuple[int, int | None]) -> tuple[int, int]:
+    position, item = place
+    return position, -1 if item is None else item
+
+
+def _questions(raw: msgspec.Raw, items: Sequence[int | None]) -> Iterator[_Asked | str]:
+    """Yield each question that an event holds, or the reason why it cannot be asked again."""
+    try:
+        event = _event.decode(raw)
+    except msgspec.ValidationError:
+        yield from itertools.repeat("malformed", len(items))
+        return
+    # A masked answer is asked for anew; a masked question is another question.
+    if _is_masked(event.erased) or _is_masked(event.masked):
+        yield from itertools.repeat("masked input", len(items))
+        return
+    batch = None
+    for item in items:
+        if item is None:
+            yield _question(event.input, event.path)
+            continue
+        if batch is None:
+            batch = _batch(event.input)
+        yield _question(batch[item], _ITEMS) if item < min(len(batch), _MAX_ITEMS) else "no input"
+
+
+def _question(raw: msgspec.Raw, logged: object) -> _Asked | str:
+    """Return one question; an item of a batch, which any query may ask, says itself for what."""
+    is_item = logged is _ITEMS
+    if not is_item and not (isinstance(logged, str) and logged in _POINTS):
+        return "unknown point"
+    try:
+        question = _whole.decode(raw)
+        at = microseconds(parse_rfc3339(question.at))
+    except (msgspec.ValidationError, InputError):
+        return "malformed" if memoryview(raw).tobytes().startswith(b"{") else "no input"
+    path = f"dataspine/main/{question.point.replace('.', '_')}"
     if path not in _POINTS:
         return "unknown point"
-    # A masked answer is asked for anew; a masked question is another question.
-    if any('"/input' in (mask or "") for mask in masks):
-        return "masked input"
-    return None if kind == "object" else "no input"
+    if not is_item and path != logged:
+        return "malformed"
+    # Equal values have equal text, because OPA writes the keys of objects in order.
+    digest = hashlib.blake2b(question.facts, digest_size=16)
+    digest.update(b"\0")
+    digest.update(question.row)
+    return path, digest.digest(), at
 
 
-def _microseconds(at: object) -> int | None:
+def _batch(raw: msgspec.Raw) -> list[msgspec.Raw]:
     try:
-        return microseconds(parse_rfc3339(at)) if isinstance(at, str) else None
-    except InputError:
-        return None
+        return _list.decode(raw)
+    except msgspec.ValidationError:
+        return []
+
+
+def _is_masked(paths: object) -> bool:
+    if paths is None:
+        return False
+    each = paths if isinstance(paths, list) else [paths]
+    return any(str(path).startswith("/input") for path in each)
 
 
 def microseconds(at: datetime) -> int:
