@@ -26,7 +26,7 @@ from typing import Any
 import psycopg2
 from rich.console import Console
 from rich.table import Table
-from tests.bench import by_id, compatibility, impact, logs, pii
+from tests.bench import by_id, compatibility, impact, logs, pii, publish
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
@@ -390,6 +390,7 @@ PARTS: dict[str, Callable[[Workspace], list[Row]]] = {
     "compatibility": lambda _workspace: compatibility.measure(),
     "logs": lambda workspace: logs.measure(workspace.root.parent),
     "by-id": lambda workspace: by_id.measure(workspace.root, _schema("AVRO", 0)),
+    "publish": lambda workspace: publish.measure(workspace.root.parent / "publish"),
     "impact": lambda workspace: impact.measure(workspace.root.parent),
     "validate": _serve,
     "route": _route,
