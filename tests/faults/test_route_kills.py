@@ -123,7 +123,7 @@ def test_kills_under_load_lose_and_double_nothing(
         row_replicate.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
     ):
         # Replay gives up what a newer row or a deletion has superseded; the rules are the same.
-        report = row_replicate.replay_dead_letters(session, workspace.root / deployed.ROUTE)
+        report = row_replicate.replay_dead_letters(session, workspace.root / deployed.ROUTE).report
         assert report.outcomes["busy"] == 0
         parked = {t: set(letters.keys("us-lake", t)) for t in tables}
         classes = [e for e in session.journal.list(limit=1000) if e.decision.point == POINT]

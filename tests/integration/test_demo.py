@@ -76,6 +76,7 @@ def test_whole_story_adds_up_and_leaves_nothing_behind(opa: Path, tmp_path: Path
         "schema.publish": True,
         "route.deploy": True,
         "row.replicate": True,
+        "dead_letter.replay": False,
     }
     assert (told["lineage"]["pending"], told["lineage"]["dead"]) == (0, 0)
     assert told["evidence"]["verified"] is True

@@ -250,3 +250,55 @@ def test_parked_rows_are_listed_whole_in_a_pipe(workspace: Workspace, spine: Spi
         "residency.home_not_allowed",
         letter["decision_id"],
     ]
+
+
+FROZEN = """# METADATA
+# title: No replay during the freeze
+# description: Dead letters stay where they are.
+# custom:
+#   message: "{route} is frozen"
+#   remediation: Wait for the end of the freeze.
+package dataspine.custom.shop.frozen
+
+import data.dataspine.lib.result
+
+deny contains violation if {
+	input.point == "dead_letter.replay"
+	input.facts.counts.rows > 0
+	input.facts.actor.name != ""
+	violation := result.violation(rego.metadata.chain(), {"path": "", "route": input.facts.name})
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("frozen", "dry_run", "status", "acted"),
+    [(True, True, 1, False), (True, False, 1, False), (False, True, 0, False)],
+    ids=["denied dry run", "denied", "allowed dry run"],
+)
+def test_replay_asks_first_and_a_denied_one_replays_nothing(
+    workspace: Workspace, spine: Spine, frozen: bool, dry_run: bool, status: int, acted: bool
+) -> None:
+    rule = workspace.root / "policies/dataspine/custom/shop/frozen/frozen.rego"
+    rule.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cdc", "dlq", "replay", "--json", "--workspace", str(workspace.root)]
+    before = deployed.outcomes(workspace)
+    try:
+        if frozen:
+            rule.write_text(FROZEN)
+        made = spine(*command, *(["--dry-run"] if dry_run else []))
+    finally:
+        rule.unlink(missing_ok=True)
+    decision = made.document["decision"]
+    with Session(workspace) as session:
+        entry = session.journal.get(decision["decision_id"])
+    codes = ["shop.frozen"] if frozen else []
+    assert (made.status, [each["code"] for each in decision["violations"]]) == (status, codes)
+    assert (entry.decision.point, entry.name, entry.acted) == (
+        "dead_letter.replay",
+        "shop-to-us",
+        acted,
+    )
+    assert made.document["replayed"] == 0
+    assert (made.document["parked"] > 0) is not frozen
+    assert deployed.outcomes(workspace) == before

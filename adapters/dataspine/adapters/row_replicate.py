@@ -1,4 +1,4 @@
-"""Point ``row.replicate``: run a route's rows through the gate."""
+"""Points ``row.replicate`` and ``dead_letter.replay``: a route's rows through the gate."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.lineage import events
 
-__all__ = ["dead_letters", "destroy", "open_target", "replay_dead_letters", "run"]
+__all__ = ["Replayed", "dead_letters", "destroy", "open_target", "replay_dead_letters", "run"]
 
 _logger = logging.getLogger(__name__)
 
 POINT = "row.replicate"
+REPLAY = "dead_letter.replay"
 # A status is written several times in this; one that is older was left behind by a dead process.
 FRESH_SECONDS = 3 * REPORT_SECONDS
 
@@ -149,10 +150,37 @@ class _Teller:
         self._told(self._last)
 
 
-def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) -> ReplayReport:
-    """Put the route's parked rows through the current gate; change nothing when ``dry_run``."""
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Whether the parked rows may be replayed, and what became of them; nothing when denied."""
+
+    route: str
+    decision: Decision
+    report: ReplayReport
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {**self.report.document(), "decision": self.decision.document()}
+
+
+def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) -> Replayed:
+    """Put the route's parked rows through the current gate, when its actor may do that.
+
+    Nothing is changed, but for the journal, when ``dry_run`` or when it is denied.
+    """
     route = load_route(path)
     stored = RouteStore(session.database).get(route.name)
+    decision = session.decide(_replay_question(session, path, stored))
+    with session.database.begin() as connection:
+        session.journal.record(
+            connection,
+            decision,
+            name=route.name,
+            actor=session.actor,
+            acted=decision.allow and not dry_run,
+        )
+    if not decision.allow:
+        return Replayed(route.name, decision, ReplayReport(dry_run))
     relations: dict[str, Relation] = {}
     for source in route.sources:
         with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
@@ -166,12 +194,24 @@ def replay_dead_letters(session: Session, path: Path, *, dry_run: bool = False) 
             facts=stored.facts,
             counts=dict(report.outcomes),
             at=session.clock(),
-            decision=session.journal.get(stored.decision_id).decision,
+            decision=decision,
             origins=route_deploy.origins(session, route),
         )
         with session.database.begin() as connection:
             session.outbox.write(connection, event)
-    return report
+    return Replayed(route.name, decision, report)
+
+
+def _replay_question(session: Session, path: Path, stored: StoredRoute) -> DecisionInput:
+    with dead_letters(session, path) as letters:
+        parked = {sink: rows for sink, (rows, _) in letters.parked_by_sink().items()}
+    facts = {
+        **route_deploy.question_again(session, stored).facts,
+        "counts": {"rows": sum(parked.values()), "sinks": parked},
+        # Nobody logs in: whoever can write to the workspace is its local user.
+        "actor": {"name": session.actor, "roles": [], "local": True},
+    }
+    return DecisionInput(REPLAY, session.clock(), facts)
 
 
 @contextlib.contextmanager

@@ -166,12 +166,16 @@ def replay(
     route: RouteFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
 ) -> None:
-    """Put parked rows through the current gate; newer rows are never overwritten."""
+    """Put parked rows through the current gate, if you may; newer rows are never overwritten."""
     chosen = options()
     with chosen.deciding() as session:
-        report = row_replicate.replay_dead_letters(session, _path(chosen, route), dry_run=dry_run)
-    chosen.output.document(report.document())
-    chosen.output.facts(report.document())
+        path = _path(chosen, route)
+        made = row_replicate.replay_dead_letters(session, path, dry_run=dry_run)
+    chosen.output.document(made.document())
+    if not made.decision.allow:
+        chosen.output.decision(made.decision, subject=made.route, file=str(route or path))
+        raise typer.Exit(3 if made.decision.policy is None else DENIED)
+    chosen.output.facts(made.report.document())
 
 
 @dlq.command(epilog="Example: spine cdc dlq discard 7")

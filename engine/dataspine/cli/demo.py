@@ -189,7 +189,7 @@ class _Story:
         matrix.write_text(text[:start] + NEW_TRANSFER + text[start:], encoding="utf-8")
         with Session(workspace) as session:
             self._seen(session)
-            report = row_replicate.replay_dead_letters(session, workspace.root / ROUTE)
+            report = row_replicate.replay_dead_letters(session, workspace.root / ROUTE).report
             self._tell(f"revision {session.active.revision[:26]} is active, nothing restarted")
             outcomes = report.document()
             self._tell(f"replayed {outcomes['replayed']:,}, still parked {outcomes['parked']:,}")
