@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.policies.support import ROUTE, ROW
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.init import init
@@ -16,6 +19,7 @@ from dataspine.adapters.opened_bundle import active_of, candidate_of
 from dataspine.adapters.policy_impact import Impact, Period, impact
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
+from dataspine.cdc.state import RouteStore, applied
 from dataspine.core.errors import IntegrityError, NotFoundError
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import DecisionInput
@@ -186,3 +190,75 @@ def test_candidate_is_verified_before_it_is_used(recorded: Path, tmp_path: Path,
             candidate_of(session, str(tmp_path / "none.tar.gz"))
         digest = candidate_of(session, ".").bundle.digest
         assert candidate_of(session, digest[7:19]).bundle.sequence == 1
+
+
+def _custom(name: str, condition: str) -> Callable[[Path], None]:
+    """Add a rule `shop.<name>` that denies what the condition holds for."""
+    rule = BROKEN.partition("deny contains")[0].replace("shop.broken", f"shop.{name}")
+    body = "violation := result.violation(rego.metadata.chain(), {'path': ''})".replace("'", '"')
+
+    def change(folder: Path) -> None:
+        path = folder / f"policies/dataspine/custom/shop/{name}/{name}.rego"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{rule}deny contains violation if {{\n\t{condition}\n\t{body}\n}}\n")
+
+    return change
+
+
+def test_stricter_rule_turns_an_allow_into_a_denial(compared: Callable[..., Impact]) -> None:
+    found = compared(_custom("strict", 'input.facts.name == "shop.orders"'))
+    assert found.recorded == _counts(same=5, allow_to_deny=1)
+    assert found.existing == _counts(same=1)
+    assert found.codes == {"shop.strict": {"appears": 1, "disappears": 0}}
+    (example,) = found.examples
+    assert (example["kind"], example["name"]) == ("allow_to_deny", "shop.orders")
+    assert (example["before"]["codes"], example["after"]["codes"]) == ([], ["shop.strict"])
+
+
+def test_lifted_obligation_alone_is_a_change(compared: Callable[..., Impact]) -> None:
+    masked = copy.deepcopy(ROW)
+    masked["row"] = {"country": "DE"}
+
+    def change(folder: Path) -> None:
+        with Session(Workspace.open(folder)) as session:
+            assert session.decide(DecisionInput.parse(masked)).allow
+        path = Workspace.open(folder).matrix_path
+        text = path.read_text()
+        # The first duty of the matrix is that of PII from EU to US.
+        changed = re.sub(r"\n {8}obligations:\n {10}- [^\n]*", "", text, count=1)
+        assert changed != text
+        path.write_text(changed)
+
+    found = compared(change)
+    assert found.recorded == _counts(same=6, changed_obligations=1)
+    assert found.codes == {}
+    (example,) = found.examples
+    assert (example["kind"], example["point"]) == ("changed_obligations", "row.replicate")
+    assert [each["method"] for each in example["before"]["obligations"]] == ["hmac"]
+    assert example["after"]["obligations"] == []
+
+
+def test_stored_route_is_asked_with_its_columns_as_they_are_registered_now(
+    compared: Callable[..., Impact],
+) -> None:
+    facts = copy.deepcopy(ROUTE["facts"])
+    facts["tables"][0] |= {"subject": "shop.people", "homes": "allowed"}
+    for column in facts["tables"][0]["columns"]:
+        column["classifications"] = ["Public"]  # as it was when the route was applied
+    deny = _custom("no_pii", '"PII" in input.facts.tables[_].columns[_].classifications')
+
+    def change(folder: Path) -> None:
+        with Session(Workspace.open(folder)) as session, session.database.begin() as connection:
+            route = applied("shop.route", folder / "route.yaml", facts, "d", START)
+            RouteStore(session.database).save(connection, route)
+        deny(folder)
+
+    found = compared(change)
+    assert found.recorded == _counts(same=6)
+    assert found.existing == _counts(same=1, allow_to_deny=1)
+    (example,) = found.examples
+    assert (example["source"], example["point"], example["name"]) == (
+        "existing",
+        "route.deploy",
+        "shop.route",
+    )
