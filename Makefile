@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONFTEST := 0.71.1
 KAFKA := 4.3.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
-# Idle workers take from busy ones; a worker has servers of its own, so there are few.
+# A module's tests share their servers, so they stay on one worker.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 STATIC := web/dataspine/web/static/lineage
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
