@@ -29,7 +29,7 @@ def test_file_keeps_the_line_of_each_key() -> None:
         ('name: shop\nmode: "\\ud800"\n', "spine.yaml:2", "input.invalid"),
         ("", "spine.yaml:1", "input.invalid"),
     ],
-    ids=["unknown", "nested", "twice", "value", "syntax", "tag", "alias", "empty"],
+    ids=["unknown", "nested", "twice", "value", "syntax", "tag", "alias", "surrogate", "empty"],
 )
 def test_fault_is_named_with_its_line(text: str, where: str, code: str) -> None:
     with pytest.raises(InputError) as caught:
