@@ -123,6 +123,12 @@ def test_what_is_not_there_has_the_clients_codes(client: TestClient) -> None:
         assert (status, answer["error_code"]) == expected, (method, path, answer)
 
 
+def test_json_schema_is_refused_by_its_name(client: TestClient) -> None:
+    assert register(client, "a", "{}", schemaType="JSON") == error(
+        422, 42201, "JSON Schema is not supported"
+    )
+
+
 def test_a_denied_schema_says_which_rule_where_and_why(
     client: TestClient, session: Session
 ) -> None:

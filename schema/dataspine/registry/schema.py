@@ -93,7 +93,9 @@ def parse(
     """
     if schema_type not in TYPES:
         raise InputError(
-            f"the schema type {schema_type[:40]!r} is unknown",
+            "JSON Schema is not supported"
+            if schema_type == "JSON"
+            else f"the schema type {schema_type[:40]!r} is unknown",
             remedy=f"Use one of {', '.join(TYPES)}.",
             code="registry.unknown_type",
         )
