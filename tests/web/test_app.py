@@ -165,3 +165,19 @@ def test_a_large_body_of_unknown_length_is_refused(client: TestClient, path: str
     headers = {"Content-Type": "application/json"}
     answer = client.post(path, content=pieces, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "input.too_large")
+
+
+def test_schemas_are_listed_by_prefix_latest_or_all(client: TestClient) -> None:
+    wider = GOOD.replace("]", ', {"name": "width", "type": "int", "default": 0}]')
+    for text in (GOOD, wider):
+        client.post("/schemas/listed.a/versions", json={"schema": text})
+    found = [
+        [(each["subject"], each["version"], each["semver"]) for each in client.get(path).json()]
+        for path in (
+            "/schemas?subjectPrefix=listed.",
+            "/schemas?subjectPrefix=listed.&latestOnly=False",
+            "/schemas?subjectPrefix=listed.&offset=1",
+        )
+    ]
+    first, second = ("listed.a", 1, "1.0.0"), ("listed.a", 2, "1.1.0")
+    assert found == [[second], [first, second], []]

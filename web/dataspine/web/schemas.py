@@ -59,10 +59,17 @@ def router(session: Session) -> APIRouter:
     registry = session.registry
 
     @routes.get("/schemas")
-    def subjects(limit: Page = 1000, offset: int = Query(0, ge=0)) -> list[dict[str, Any]]:
-        """List the latest version of every subject."""
-        names = registry.subjects()[offset : offset + limit]
-        return [registry.version(name, "latest").document() for name in names]
+    def subjects(
+        limit: Page = 1000,
+        offset: int = Query(0, ge=0),
+        prefix: Annotated[str, Query(alias="subjectPrefix", max_length=255)] = "",
+        latest_only: Annotated[bool, Query(alias="latestOnly")] = True,
+    ) -> list[dict[str, Any]]:
+        """List the latest version of every subject, or all versions of a page of subjects."""
+        names = registry.subjects(prefix, limit=limit, offset=offset)
+        if latest_only:
+            return [registry.version(name, "latest").document() for name in names]
+        return [each.document() for name in names for each in registry.versions(name)]
 
     @routes.get("/schemas/{subject}/versions")
     def versions(subject: str) -> list[int]:
