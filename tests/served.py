@@ -1,4 +1,4 @@
-"""A fresh workspace's service in a process of its own."""
+"""A fresh workspace's service, in one or several processes of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dataspine.adapters.init import init
 from dataspine.core.process import spawn, stop
+from dataspine.core.workspace import Workspace
 
 
 @contextmanager
 def served(folder: Path, opa: Path) -> Iterator[str]:
     """Run `spine serve` for a new workspace in a folder and yield its address."""
+    with replicas(folder, opa, 1) as (_, (address,)):
+        yield address
+
+
+@contextmanager
+def replicas(folder: Path, opa: Path, count: int) -> Iterator[tuple[Workspace, list[str]]]:
+    """Run several services on one new workspace; yield it and their addresses."""
     workspace = init(folder / "shop", name="shop", told=lambda _: None)
+    with ExitStack() as stack:
+        yield workspace, [stack.enter_context(_served(workspace, opa)) for _ in range(count)]
+
+
+@contextmanager
+def _served(workspace: Workspace, opa: Path) -> Iterator[str]:
     argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
     environment = {**os.environ, "SPINE_OPA": str(opa)}
     child = spawn(argv, cwd=workspace.root, env=environment, stdout=subprocess.PIPE)
