@@ -1,0 +1,104 @@
+"""``kill -9`` while schemas are registered: what was answered is there, nothing by half."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.sidecar import until
+
+from dataspine.adapters.init import init
+from dataspine.adapters.session import Session
+from dataspine.core.process import spawn, stop
+from dataspine.core.workspace import Workspace
+
+pytestmark = pytest.mark.faults
+
+PUBLISHED = """
+SELECT json_extract(body, '$.job.name') FROM outbox
+WHERE json_extract(body, '$.job.name') LIKE 'publish.%'
+"""
+KILLS = 6
+WRITERS = 4
+# Registrations that are answered before each kill: different moments of the ones that run then.
+BEFORE = (1, 2, 3, 5, 8, 13)
+
+
+def _schema(name: str) -> str:
+    field = {"name": f"size_{name}", "type": "int"}
+    return json.dumps({"type": "record", "name": "R", "fields": [field]})
+
+
+class Writers:
+    """Threads that register schemas until their service is gone, and note what was answered."""
+
+    def __init__(self, url: str, turn: int) -> None:
+        self.answered: dict[str, int] = {}
+        self._address, self._turn = url.removeprefix("http://"), turn
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def _write(self, writer: int) -> None:
+        try:
+            with closing(http.client.HTTPConnection(self._address, timeout=30)) as asking:
+                for number in range(10_000):
+                    name = f"{self._turn}_{writer}_{number}"
+                    body = json.dumps({"schema": _schema(name)})
+                    headers = {"Content-Type": "application/json"}
+                    asking.request("POST", f"/subjects/{name}/versions", body, headers)
+                    self.answered[name] = json.loads(asking.getresponse().read())["id"]
+        except (OSError, http.client.HTTPException):
+            return  # it was killed
+
+
+def test_a_killed_registry_has_what_it_answered_and_nothing_by_half(
+    tmp_path: Path, opa: Path
+) -> None:
+    workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
+    answered: dict[str, int] = {}
+    for turn in range(KILLS):
+        argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
+        environment = {**os.environ, "SPINE_OPA": str(opa)}
+        child = spawn(argv, cwd=workspace.root, env=environment, stdout=subprocess.PIPE)
+        try:
+            assert child.stdout is not None
+            url = json.loads(child.stdout.readline())["url"]
+            writers = Writers(url, turn)
+            until(lambda w=writers, n=BEFORE[turn]: len(w.answered) >= n)  # type: ignore[misc]
+            child.kill()
+            writers.join()
+        finally:
+            stop(child, 10)
+            if child.stdout is not None:
+                child.stdout.close()
+        answered |= writers.answered
+        _check(workspace, opa, answered)
+
+
+def _check(workspace: Workspace, opa: Path, answered: dict[str, int]) -> None:
+    with Session(workspace, opa=opa) as session:
+        versions = list(session.registry.every())
+        assert {each.subject: each.id for each in versions}.items() >= answered.items()
+        with session.database.read() as connection:
+            ids = set(connection.exec_driver_sql("SELECT id FROM schemas").scalars())
+            jobs = sorted(connection.exec_driver_sql(PUBLISHED).scalars())
+        assert ids == {each.id for each in versions}  # never an id without a schema
+        for each in versions:
+            assert each.text == _schema(each.subject)
+            entry = session.journal.get(str(each.decision_id))  # never one without its decision
+            assert (entry.decision.allow, entry.acted, entry.name) == (True, True, each.subject)
+        # ... and never one without its lineage
+        assert jobs == sorted(f"publish.{each.subject}" for each in versions)
