@@ -35,8 +35,8 @@ def _page(folder: Path, remedy: str) -> str:
 
 def test_code_is_documented_from_where_it_is_raised(tmp_path: Path) -> None:
     page = _page(tmp_path, 'remedy="Name another.", ')
-    assert page.partition("## ")[2] == (
-        "`thing.bad`\n\nExit code 2; a retry does not help.\n\n"
+    assert page.partition("## `thing.bad`")[2] == (
+        "\n\nExit code 2; a retry does not help.\n\n"
         "- {name} is bad → Name another.\n\n"
         "## `thing.lost`\n\nExit code 3; a retry does not help.\n\n"
         "It is lost. The error says where, and what to do.\n"

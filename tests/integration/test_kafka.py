@@ -45,6 +45,7 @@ def _through(broker: str, topic: str, values: list[Any], write: Any, read: Any) 
     for value in values:
         producer.produce(topic, value=value, on_delivery=lambda error, _: failed.append(error))
     producer.flush(60)
+    del producer  # it would look for the broker when that is gone
     assert failed == [None] * len(values)
     consumer = DeserializingConsumer(
         {
@@ -92,3 +93,4 @@ def test_a_denied_schema_sends_nothing(broker: str, url: str) -> None:
             producer.produce("denied", value={"size": 1, "email": "a@example.org"})
         assert producer.flush(10) == 0
         assert "denied" not in producer.list_topics(timeout=30).topics
+        del producer
