@@ -174,6 +174,35 @@ def test_a_mutant_that_is_no_rego_does_not_count(
     ]
 
 
+def test_one_case_of_a_table_and_a_conflict_notice_a_change(
+    tmp_path: Path, opa: Path, verdicts: Verdicts
+) -> None:
+    # Without the second condition two answers contradict each other.
+    rule = (
+        "package dataspine.rules.shop.big\n\n"
+        'size := "small" if input.size < 3\n\nsize := "one" if input.size == 0\n'
+    )
+    test = (
+        "test_sizes[note] if {\n"
+        '\tsome note, case in {"two": [2, {"small"}], "three": [3, set()]}\n'
+        '\t{size | size := big.size} == case[1] with input as {"size": case[0]}\n}\n'
+    )
+    library = _library(tmp_path, opa, rule, TEST.partition("test_big")[0] + test)
+    chosen = [
+        mutant
+        for mutant in mutants(library)
+        if mutant.mutation in {"<= in input.size < 3", "drop input.size == 0", "raise 0"}
+    ]
+
+    outcomes = try_mutants(library, chosen, verdicts)
+
+    assert [(o.mutant.mutation, o.fate) for o in outcomes] == [
+        ("<= in input.size < 3", "killed"),
+        ("drop input.size == 0", "killed"),
+        ("raise 0", "survived"),
+    ]
+
+
 def test_a_failing_suite_is_no_judge(library: Library, verdicts: Verdicts) -> None:
     test = f"{FOLDER}/big_test.rego"
     files = {**library.files, test: TEST.replace("9}", "2}", 1).encode()}
@@ -194,7 +223,7 @@ def test_an_opa_that_fails_judges_nothing(
     flag = tmp_path / "passed"
     broken.write_text(
         f"#!/bin/sh\n[ -e {flag} ] && exit {status}\n"
-        f'[ $1 = test ] && touch {flag}\nexec {opa} "$@"\n'
+        f'[ $1 = eval ] && touch {flag}\nexec {opa} "$@"\n'
     )
     broken.chmod(0o755)
     library = _library(tmp_path / "policies", broken)
@@ -212,7 +241,7 @@ def test_what_was_judged_is_judged_again_only_when_something_changed(
     root = tmp_path / "policies"
 
     def judged(rule: str = RULE, test: str = TEST) -> tuple[int, tuple[Outcome, ...]]:
-        # An OPA that counts its test runs; its bytes stay the same.
+        # An OPA that counts how often it evaluates; its bytes stay the same.
         counted = _counting(tmp_path, opa)
         library = _library(root, counted, rule, test)
         (tmp_path / "runs").write_text("")
@@ -246,7 +275,7 @@ def test_verdicts_that_cannot_be_read_are_none(tmp_path: Path, library: Library,
 def _counting(folder: Path, opa: Path) -> Path:
     program = folder / "opa"
     program.write_text(
-        f'#!/bin/sh\n[ $1 = test ] && echo run >> {folder / "runs"}\nexec {opa} "$@"\n'
+        f'#!/bin/sh\n[ $1 = eval ] && echo run >> {folder / "runs"}\nexec {opa} "$@"\n'
     )
     program.chmod(0o755)
     return program

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataspine.adapters.doctor import examine
-from dataspine.adapters.tools.opa import Case, Opa
+from dataspine.adapters.tools.opa import Answered, Case, Opa
 from dataspine.adapters.tools.program import MAX_OUTPUT, Diagnostic, Run, find_program, run
 from dataspine.adapters.tools.regal import Regal
 from dataspine.core.errors import DataSpineError, InputError, UnavailableError
@@ -186,6 +186,18 @@ class TestOpa:
 
         assert not tested.passed
         assert {fault.line for fault in tested.faults} == {5, 9}
+
+    def test_queries_answer_together_or_say_why_not(self, opa: Path, folder: Path) -> None:
+        (folder / "a.rego").write_text("package a\n\nb := 1\n\nc := 2 if input.x\n")
+        queries = ["[x | x := data.a.b]", "[x | x := data.a.c]"]
+
+        assert Opa(opa).answers(folder, queries) == Answered(([1], []))
+        (folder / "a.rego").write_text("package a\n\nb := 1 if true\n\nb := 2 if true\n")
+        assert [f.code for f in Opa(opa).answers(folder, queries).faults] == ["eval_conflict_error"]
+        (folder / "a.rego").write_text("package a\n\nb := c\n")
+        assert [f.code for f in Opa(opa).answers(folder, queries).faults] == [
+            "rego_unsafe_var_error"
+        ]
 
     def test_queries_and_parsing_raise_for_what_is_no_rego(self, opa: Path, folder: Path) -> None:
         (folder / "broken.rego").write_text("package\n")

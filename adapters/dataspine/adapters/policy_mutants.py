@@ -14,15 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from dataspine.adapters.finding import Finding
 from dataspine.adapters.mutant_verdicts import Verdicts
 from dataspine.adapters.rego_source import RegoSource, operator, rule_name
 from dataspine.adapters.rule_library import Library, is_test, walk
-from dataspine.adapters.tools.opa import Case, Tested
-from dataspine.adapters.tools.program import Diagnostic
+from dataspine.adapters.tools.opa import Answered, Tested
 from dataspine.core.document import load_document
 from dataspine.core.errors import InputError, UnavailableError
 
@@ -30,9 +28,6 @@ __all__ = ["SURVIVORS", "Mutant", "Outcome", "mutants", "survivors", "try_mutant
 
 SURVIVORS = "survivors.yaml"
 WORKERS = max(2, os.cpu_count() or 2)
-# Most changes are noticed by few tests, and a slow test is one above so many medians.
-KEEN = 12
-SLOW = 5
 _COMPARISONS = {
     "equal": ("==", "!="),
     "neq": ("!=", "=="),
@@ -184,20 +179,23 @@ def _judges(library: Library, name: str) -> Iterator[tuple[tuple[str, ...], froz
 class _Bench:
     """The rules, what is known of their mutants, and the tests that passed without one.
 
-    Many files are reached by the same tests, which then run once for all of them. ``keen`` are the
-    tests of some files that noticed changes, those of any file that they reach.
+    Many files are reached by the same tests, which then run once for all of them.
     """
 
     library: Library
     verdicts: Verdicts
-    keen: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
-    _passed: dict[tuple[tuple[str, ...], frozenset[str]], tuple[Case, ...]] = field(
-        default_factory=dict
-    )
+    _passed: dict[tuple[tuple[str, ...], frozenset[str]], _Passed] = field(default_factory=dict)
+    _bases: dict[tuple[tuple[str, ...], frozenset[str]], str] = field(default_factory=dict)
 
-    def cases(
-        self, tests: tuple[str, ...], needed: frozenset[str], folder: Path
-    ) -> tuple[Case, ...]:
+    def basis(self, tests: tuple[str, ...], needed: frozenset[str]) -> str:
+        """Return the digest of what these tests' verdicts rest on, but for the change."""
+        key = (tests, needed)
+        if key not in self._bases:
+            files = {name: self.library.files[name] for name in needed}
+            self._bases[key] = self.verdicts.basis(files, tests)
+        return self._bases[key]
+
+    def passed(self, tests: tuple[str, ...], needed: frozenset[str], folder: Path) -> _Passed:
         """Return the tests of these files, which pass in the folder as long as it is unchanged."""
         key = (tests, needed)
         if key not in self._passed:
@@ -212,65 +210,63 @@ class _Bench:
                     remedy="Run `spine policy test` first.",
                     code="policy.tests_fail",
                 )
-            self._passed[key] = tested.cases
+            queries = tuple(sorted({f"[value | value := {case.path}]" for case in tested.cases}))
+            answered = self.library.opa.answers(folder, queries)
+            if answered.faults:
+                raise _stopped(answered)
+            self._passed[key] = _Passed(queries, answered.values)
         return self._passed[key]
 
 
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """Tests as queries, each with what it answers when it passes: true, or true for every case.
+
+    `opa test` traces whatever it evaluates, which takes many times as long as to evaluate it.
+    """
+
+    queries: tuple[str, ...]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Suite:
-    """Some tests that reach a file, those first that noticed changes before, the slow ones last.
+    """Some tests that reach a file.
 
     ``fate`` raises ``InputError`` when the tests fail, or are none, without a change.
     """
 
-    def __init__(
-        self,
-        bench: _Bench,
-        name: str,
-        tests: tuple[str, ...],
-        needed: frozenset[str],
-        folder: Path,
-    ) -> None:
-        self._bench = bench
-        self._name = name
-        self._tests = tests
-        self._needed = needed
-        self._folder = folder
-        self._keen = bench.keen.setdefault(tests, [])
-        files = {each: bench.library.files[each] for each in needed if each != name}
-        self._basis = bench.verdicts.basis(files, tests)
+    bench: _Bench
+    name: str
+    tests: tuple[str, ...]
+    needed: frozenset[str]
+    folder: Path
 
     def fate(self, changed: bytes) -> str:
         """Return what becomes of the file when it is changed to this."""
-        return self._bench.verdicts.of(self._basis, self._name, changed, self._judged)
+        return self.bench.verdicts.of(
+            self.bench.basis(self.tests, self.needed), self.name, changed, self._judged
+        )
 
     def _judged(self, changed: bytes) -> str:
-        cases = self._bench.cases(self._tests, self._needed, self._folder)
-        limit = SLOW * median(case.seconds for case in cases)
-        quick = [case.path for case in cases if case.seconds <= limit]
-        slow = [case.path for case in cases if case.seconds > limit]
-        (self._folder / self._name).write_bytes(changed)
-        keen = [path for path in self._keen if path in quick][-KEEN:]
-        for paths in (keen, [each for each in quick if each not in keen], slow):
-            if not paths:
-                continue
-            only = f"^({'|'.join(map(re.escape, paths))})$"
-            tested = self._bench.library.opa.test(self._folder, only=only)
-            if tested.faults:
-                return _invalid(tested.faults)
-            noticed = [case.path for case in tested.cases if case.failed]
-            if noticed:
-                self._keen += [each for each in noticed[:2] if each not in self._keen]
-                return _KILLED
-        return _SURVIVED
+        passed = self.bench.passed(self.tests, self.needed, self.folder)
+        (self.folder / self.name).write_bytes(changed)
+        answered = self.bench.library.opa.answers(self.folder, passed.queries)
+        codes = {each.code.partition("_")[0] for each in answered.faults}
+        if codes == {"rego"}:
+            return _INVALID
+        if codes - {"eval"}:
+            raise _stopped(answered)
+        return _SURVIVED if answered.values == passed.values else _KILLED
 
 
-def _invalid(faults: Sequence[Diagnostic]) -> str:
+def _stopped(answered: Answered) -> UnavailableError:
     # An OPA that was killed, or found no memory, has judged nothing.
-    if not any(each.file for each in faults):
-        raise UnavailableError(
-            f"the tests did not run: {faults[0].message}", where="opa test", remedy="Run it again."
-        )
-    return _INVALID
+    return UnavailableError(
+        f"the tests did not run: {answered.faults[0].message}",
+        where="opa eval",
+        remedy="Run it again.",
+    )
 
 
 def _numbered(found: Iterator[Mutant]) -> Iterator[Mutant]:

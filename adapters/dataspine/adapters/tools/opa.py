@@ -18,7 +18,7 @@ from dataspine.core.process import spawn, stop
 from dataspine.core.scratch import scratch
 from dataspine.decisions.opa_client import OpaClient
 
-__all__ = ["Annotation", "Case", "Opa", "Tested"]
+__all__ = ["Annotation", "Answered", "Case", "Opa", "Tested"]
 
 SECONDS = 60.0
 TEST_SECONDS = 300.0
@@ -71,6 +71,14 @@ class Tested:
     def passed(self) -> bool:
         """Tell whether tests ran and none failed."""
         return bool(self.cases) and not self.faults and not any(c.failed for c in self.cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What queries answer, or the faults of the files or of their evaluation."""
+
+    values: tuple[Any, ...] = ()
+    faults: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +157,17 @@ class Opa:
         found = self._read(argv, folder, json.dumps(value).encode())
         results = found.get("result")
         return results[0]["expressions"][0]["value"] if results else None
+
+    def answers(self, folder: Path, queries: Sequence[str]) -> Answered:
+        """Return what each query over the files in ``folder`` answers without any input."""
+        argv: list[str | Path] = [self.path, "eval", "--data", ".", "--format", "json"]
+        argv.append(f"[{', '.join(queries)}]")
+        found = run(argv, cwd=folder, env=_NO_COLLECTION, seconds=TEST_SECONDS)
+        answer = found.document()
+        if isinstance(answer, dict) and answer.get("result"):
+            return Answered(tuple(answer["result"][0]["expressions"][0]["value"]))
+        faults = _told(answer) if isinstance(answer, dict) else ()
+        return Answered(faults=faults or (Diagnostic(found.reason),))
 
     @contextlib.contextmanager
     def serve(self, folder: Path) -> Iterator[OpaClient]:
@@ -241,6 +260,10 @@ def _errors(checked: Run) -> tuple[Diagnostic, ...]:
         found = json.loads(checked.complaint)
     except ValueError:
         return (Diagnostic(checked.reason),)
+    return _told(found)
+
+
+def _told(found: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
     return tuple(
         Diagnostic(
             error["message"],
