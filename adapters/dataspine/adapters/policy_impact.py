@@ -226,9 +226,8 @@ def _existing(session: Session, tally: _Tally) -> list[list[DecisionInput]]:
     subjects = []
     for subject in session.registry.subjects():
         latest = session.registry.version(subject, "latest")
-        proposal = Proposal(subject, latest.text, latest.type, latest.references, latest.contract)
         try:
-            subjects.append(schema_publish.question(session, proposal))
+            subjects.append(schema_publish.question(session, Proposal.of(latest)))
         except DataSpineError as error:
             tally.skipped("existing", {error.code: 1})
     routes = [

@@ -57,11 +57,8 @@ def of_rules(session: Session, told: Told = lambda *_: None) -> list[Failure]:
     found = []
     for versions in _subjects(session, told):
         newest = versions[-1]
-        proposal = Proposal(
-            newest.subject, newest.text, newest.type, newest.references, newest.contract
-        )
         try:
-            decision = session.engine.decide(question(session, proposal))
+            decision = session.engine.decide(question(session, Proposal.of(newest)))
         except DataSpineError as error:  # what cannot be read any more would fail as well
             found.append(Failure(newest, (error.code,), (str(error),)))
             continue

@@ -30,6 +30,7 @@ __all__ = [
     "Outcome",
     "Proposal",
     "compare_with",
+    "mode_refuses",
     "parse_proposal",
     "parse_version",
     "publish",
@@ -66,6 +67,13 @@ class Proposal:
     claimed: str | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     imported: Imported | None = None
+
+    @classmethod
+    def of(cls, version: Version) -> Proposal:
+        """Return what would publish a stored version again."""
+        return cls(
+            version.subject, version.text, version.type, version.references, version.contract
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +265,9 @@ def _compared(
             previous = session.registry.versions(proposal.subject)
         comparison = compare_with(session, previous, parsed, level)
         if current is not None and comparison.bump == "none":
-            known = session.registry.find(
-                proposal.subject, parsed, references=proposal.references, contract=proposal.contract
-            )
             # The same text with other metadata or references is a version of its own.
-            comparison = comparison if known else replace(comparison, bump="patch")
+            same = _find(session, proposal, parsed)
+            comparison = comparison if same else replace(comparison, bump="patch")
         return parsed, comparison, current
 
 
@@ -272,12 +278,16 @@ def _known(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Versio
     """
     given = proposal.imported
     if given is None:
-        return session.registry.find(
-            proposal.subject, parsed, references=proposal.references, contract=proposal.contract
-        )
+        return _find(session, proposal, parsed)
     stored = session.registry.stored(proposal.subject, given.number)
     same = stored is not None and (stored.id, stored.digest) == (given.id, parsed.digest)
     return stored if same else None
+
+
+def _find(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Version | None:
+    return session.registry.find(
+        proposal.subject, parsed, references=proposal.references, contract=proposal.contract
+    )
 
 
 def _level(session: Session, proposal: Proposal, connection: sa.Connection | None = None) -> str:
@@ -292,11 +302,17 @@ def _require_writable(proposal: Proposal, mode: str) -> None:
         return
     if proposal.imported is not None and proposal.imported.whole and mode == "READWRITE":
         return
-    raise ConflictError(
-        f"the mode is {mode}"
-        + (", and an import needs IMPORT" if proposal.imported else "")
-        + (", and a schema is imported with its id and version" if mode == "IMPORT" else ""),
-        where=proposal.subject,
+    more = ", and an import needs IMPORT" if proposal.imported else ""
+    if mode == "IMPORT":
+        more += ", and a schema is imported with its id and version"
+    raise mode_refuses(mode, proposal.subject, more)
+
+
+def mode_refuses(mode: str, where: str, more: str = "") -> ConflictError:
+    """Return the error of a write that the mode does not permit; ``more`` ends its sentence."""
+    return ConflictError(
+        f"the mode is {mode}{more}",
+        where=where,
         remedy="Set the mode of the subject, or of all: PUT /mode/{subject}.",
         code="registry.not_permitted",
     )

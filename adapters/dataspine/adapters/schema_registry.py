@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataspine.adapters.schema_publish import Proposal, compare_with, parse_proposal, parse_version
+from dataspine.adapters.schema_publish import (
+    Proposal,
+    compare_with,
+    mode_refuses,
+    parse_proposal,
+    parse_version,
+)
 from dataspine.adapters.session import Session
 from dataspine.core.errors import ConflictError, NotFoundError
 from dataspine.registry import ALL, Comparison, Deleted, Version
@@ -96,9 +102,4 @@ def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = 
 def _require_writable(session: Session, subject: str) -> None:
     mode = session.subject_settings.mode(subject)
     if mode.startswith("READONLY"):
-        raise ConflictError(
-            f"the mode is {mode}",
-            where=subject or "all subjects",
-            remedy="Set the mode of the subject, or of all: PUT /mode/{subject}.",
-            code="registry.not_permitted",
-        )
+        raise mode_refuses(mode, subject or "all subjects")

@@ -12,14 +12,13 @@ from dataspine.registry.contract import Contract
 from dataspine.registry.difference import Difference, differences
 from dataspine.registry.field import Field, classifications_of
 from dataspine.registry.schema import TYPES, Lookup, ParsedSchema, parse
-from dataspine.registry.settings import ALL, MODES, SubjectSettings
+from dataspine.registry.settings import ALL, SubjectSettings
 from dataspine.registry.store import DELETED, Deleted, Registry, Version
 
 __all__ = [
     "ALL",
     "DELETED",
     "LEVELS",
-    "MODES",
     "TYPES",
     "Comparison",
     "Contract",

@@ -26,7 +26,7 @@ from dataspine.web import (
 )
 from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
-from dataspine.web.problem import problem, unexpected
+from dataspine.web.problem import invalid, problem, unexpected
 
 __all__ = ["create_app"]
 
@@ -68,9 +68,7 @@ async def _known(_request: Request, error: Exception) -> JSONResponse:
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    first = error.errors()[0]
-    place = "/" + "/".join(str(part) for part in first["loc"])
-    return problem(InputError(str(first["msg"]), where=place, remedy="See /openapi.json."))
+    return problem(invalid(error))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -27,6 +27,7 @@ from dataspine.core.errors import (
 )
 from dataspine.registry import ALL, TYPES, Contract, Deleted, Version
 from dataspine.web.guard import segment
+from dataspine.web.problem import invalid
 
 __all__ = ["router"]
 
@@ -71,11 +72,7 @@ class _Route(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                first = error.errors()[0]
-                place = "/" + "/".join(str(part) for part in first["loc"])
-                return _refuse(
-                    InputError(str(first["msg"]), where=place, remedy="See /openapi.json.")
-                )
+                return _refuse(invalid(error))
             except DataSpineError as error:
                 is_version = "number" in request.path_params
                 return _refuse(error, is_version=is_version)

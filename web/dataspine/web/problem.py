@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from dataspine.core.errors import (
@@ -20,7 +21,7 @@ from dataspine.core.errors import (
 from dataspine.decisions.decision import Decision
 from dataspine.decisions.fleet import TokenError
 
-__all__ = ["denied", "problem", "unexpected"]
+__all__ = ["denied", "invalid", "problem", "unexpected"]
 
 _logger = logging.getLogger(__name__)
 
@@ -75,6 +76,13 @@ def denied(  # noqa: PLR0913 - what a denial says, all by keyword
         **document,
     }
     return JSONResponse(body, body["status"], headers, media_type=MEDIA_TYPE)
+
+
+def invalid(error: RequestValidationError) -> InputError:
+    """Return what is wrong with a request, by the first fault that was found in it."""
+    first = error.errors()[0]
+    place = "/" + "/".join(str(part) for part in first["loc"])
+    return InputError(str(first["msg"]), where=place, remedy="See /openapi.json.")
 
 
 async def unexpected(_request: Request, error: Exception) -> JSONResponse:
