@@ -27,17 +27,19 @@ def replicas(folder: Path, opa: Path, count: int) -> Iterator[tuple[Workspace, l
     """Run several services on one new workspace; yield it and their addresses."""
     workspace = init(folder / "shop", name="shop", told=lambda _: None)
     with ExitStack() as stack:
-        yield workspace, [stack.enter_context(_served(workspace, opa)) for _ in range(count)]
+        started = [stack.enter_context(service(workspace, opa)) for _ in range(count)]
+        yield workspace, [address for _, address in started]
 
 
 @contextmanager
-def _served(workspace: Workspace, opa: Path) -> Iterator[str]:
+def service(workspace: Workspace, opa: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run one service; yield its process and its address."""
     argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
     environment = {**os.environ, "SPINE_OPA": str(opa)}
     child = spawn(argv, cwd=workspace.root, env=environment, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
-        yield json.loads(child.stdout.readline())["url"]
+        yield child, json.loads(child.stdout.readline())["url"]
     finally:
         stop(child, 10)
         if child.stdout is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from tests.conftest import missing
 
 from dataspine.core.workspace import Workspace
 
@@ -52,20 +53,28 @@ def test_a_reader_that_went_away_is_no_denial(
         assert _spine(workspace, *arguments, stdout=pipe) == (CLOSED, "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.fixture
+def full_device() -> Path:
+    device = Path("/dev/full")
+    if not device.exists():
+        missing("/dev/full")
+    return device
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_full_disk_under_the_output_is_told(
-    workspace: Workspace, arguments: tuple[str, ...]
+    workspace: Workspace, arguments: tuple[str, ...], full_device: Path
 ) -> None:
-    with Path("/dev/full").open("wb") as full:
+    with full_device.open("wb") as full:
         code, complaint = _spine(workspace, *arguments, stdout=full)
     assert (code, complaint.split()[:3]) == (3, ["error", "spine.output", "stdout:"])
     assert "Traceback" not in complaint
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_an_error_that_nobody_can_read_keeps_its_exit_code(workspace: Workspace) -> None:
-    with Path("/dev/full").open("wb") as full:
+def test_an_error_that_nobody_can_read_keeps_its_exit_code(
+    workspace: Workspace, full_device: Path
+) -> None:
+    with full_device.open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "dataspine.cli", "schema", "latest", "none"],
             cwd=workspace.root,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import subprocess
-import sys
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.served import service
 from tests.sidecar import until
 
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
-from dataspine.core.process import spawn, stop
 from dataspine.core.workspace import Workspace
 
 pytestmark = pytest.mark.faults
@@ -46,6 +44,10 @@ class Writers:
         for thread in self._threads:
             thread.start()
 
+    def have(self, count: int) -> bool:
+        """Tell whether so many were answered."""
+        return len(self.answered) >= count
+
     def join(self) -> None:
         for thread in self._threads:
             thread.join(60)
@@ -70,20 +72,11 @@ def test_a_killed_registry_has_what_it_answered_and_nothing_by_half(
     workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
     answered: dict[str, int] = {}
     for turn in range(KILLS):
-        argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
-        environment = {**os.environ, "SPINE_OPA": str(opa)}
-        child = spawn(argv, cwd=workspace.root, env=environment, stdout=subprocess.PIPE)
-        try:
-            assert child.stdout is not None
-            url = json.loads(child.stdout.readline())["url"]
+        with service(workspace, opa) as (child, url):
             writers = Writers(url, turn)
-            until(lambda w=writers, n=BEFORE[turn]: len(w.answered) >= n)  # type: ignore[misc]
+            until(partial(writers.have, BEFORE[turn]))
             child.kill()
             writers.join()
-        finally:
-            stop(child, 10)
-            if child.stdout is not None:
-                child.stdout.close()
         answered |= writers.answered
         _check(workspace, opa, answered)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from avro.compatibility import (
     ReaderWriterCompatibilityChecker,
@@ -118,8 +118,9 @@ class _Reading:
     def __init__(self, *, backward: bool, logical: bool) -> None:
         self._backward = backward
         self._logical = logical
-        # The package's class has no annotations. One checker remembers each pair of types.
-        self._checker: ReaderWriterCompatibilityChecker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+        # One checker remembers each pair of types.
+        made: Any = ReaderWriterCompatibilityChecker  # the package's class has no annotations
+        self._checker: ReaderWriterCompatibilityChecker = made()
 
     def faults(self, reader: Schema, writer: Schema) -> Iterator[_Broken]:
         """Yield each place once, in the order of the reader's fields."""
