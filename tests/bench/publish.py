@@ -42,13 +42,16 @@ def measure(folder: Path) -> list[Row]:
             raise SystemExit("the service does not run")
         service = control.process.pid
         list(_activated(control, 1))
-        burned, served = sum(map(_cpu, pids)), _cpu(service)
+        fleet_before, service_before = sum(map(_cpu, pids)), _cpu(service)
         for number in range(ROUNDS):
             control.publish("stable", RULE.format(number))
             with control.session() as session:
                 published = _published(session.bundles, number + 2)
-            seconds += [(at - published).total_seconds() for at in _activated(control, number + 2)]
-        burned = sum(map(_cpu, pids)) - burned
+            waited = [(at - published).total_seconds() for at in _activated(control, number + 2)]
+            first.append(min(waited))
+            seconds += waited
+        burned = sum(map(_cpu, pids)) - fleet_before
+        served = _cpu(service) - service_before
     ordered = sorted(seconds)
     p50, p95 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
     cpu = burned / ROUNDS
