@@ -14,7 +14,7 @@ from dataspine.core.workspace import Workspace
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("quiet_environment")]
 
 # They make or install something and need no workspace.
-MAKERS = {"init", "demo", "opa install", "bundle keys new"}
+MAKERS = {"access token", "init", "demo", "opa install", "bundle keys new"}
 # It would run until it is ended.
 ENDLESS = {"serve"}
 WITHOUT_WORKSPACE = {"doctor", "opa status", "policy docs"}

@@ -93,7 +93,7 @@ def test_changed_pack_is_named_with_exit_4(workspace: Workspace, opa: Path) -> N
     with (workspace.root / "pack" / "lineage.jsonl").open("a") as file:
         file.write("x")
     changed = _spine(workspace, opa, "evidence", "verify", "pack")
-    assert json.loads(built.stdout)["decisions"] == 1
+    assert json.loads(built.stdout)["decisions"] == 2
     assert [done.status for done in (built, whole, changed)] == [0, 0, 4]
     assert "lineage.jsonl" in changed.stderr
 

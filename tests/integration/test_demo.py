@@ -73,6 +73,7 @@ def test_whole_story_adds_up_and_leaves_nothing_behind(opa: Path, tmp_path: Path
     assert told["replay"]["replayed"] > 0
     assert len(set(told["revisions"])) == 2
     assert {point: counts["deny"] > 0 for point, counts in told["decisions"].items()} == {
+        "api.access": False,
         "schema.publish": True,
         "route.deploy": True,
         "row.replicate": True,

@@ -112,13 +112,13 @@ def _configure(**rules: str) -> Callable[[Path], None]:
 
 def test_unchanged_sources_change_nothing(compared: Callable[..., Impact]) -> None:
     found = compared(lambda _: None)
-    assert (found.recorded, found.existing) == (_counts(same=6), _counts(same=1))
+    assert (found.recorded, found.existing) == (_counts(same=7), _counts(same=1))
     assert (found.distinct, found.asked, found.codes, found.examples) == (3, 3, {}, [])
 
 
 def test_looser_rule_turns_denials_into_allows(compared: Callable[..., Impact]) -> None:
     found = compared(_configure(pii__untagged_field="warn"))
-    assert found.recorded == _counts(same=2, deny_to_allow=4)
+    assert found.recorded == _counts(same=3, deny_to_allow=4)
     assert found.codes == {UNTAGGED: {"appears": 0, "disappears": 4}}
     (example,) = (dict(each) for each in found.examples)
     assert len(example.pop("decision_id")) == 36
@@ -138,7 +138,7 @@ def test_dated_exception_is_asked_on_both_sides_of_its_end(
     compared: Callable[..., Impact],
 ) -> None:
     found = compared(lambda folder: (folder / "policies/exceptions.yaml").write_text(EXCEPTION))
-    assert found.recorded == _counts(same=4, deny_to_allow=2)
+    assert found.recorded == _counts(same=5, deny_to_allow=2)
     assert (found.distinct, found.asked) == (3, 4)
 
 
@@ -149,7 +149,7 @@ def test_rule_that_fails_for_one_question_denies_that_one(compared: Callable[...
         path.write_text(BROKEN)
 
     found = compared(change)
-    assert found.recorded == _counts(same=5, allow_to_deny=1)
+    assert found.recorded == _counts(same=6, allow_to_deny=1)
     assert found.codes == {"engine.undefined": {"appears": 1, "disappears": 0}}
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_asked_again_is_counted_by_reason(
             assert session.decision_log.ingest(events).stored == 5
 
     found = compared(change)
-    assert found.recorded == _counts(same=6, not_replayable=5)
+    assert found.recorded == _counts(same=7, not_replayable=5)
     assert found.reasons == {"malformed": 2, "masked input": 1, "no input": 1, "unknown point": 1}
 
 
@@ -207,7 +207,7 @@ def _custom(name: str, condition: str) -> Callable[[Path], None]:
 
 def test_stricter_rule_turns_an_allow_into_a_denial(compared: Callable[..., Impact]) -> None:
     found = compared(_custom("strict", 'input.facts.name == "shop.orders"'))
-    assert found.recorded == _counts(same=5, allow_to_deny=1)
+    assert found.recorded == _counts(same=6, allow_to_deny=1)
     assert found.existing == _counts(same=1)
     assert found.codes == {"shop.strict": {"appears": 1, "disappears": 0}}
     (example,) = found.examples
@@ -230,7 +230,7 @@ def test_lifted_obligation_alone_is_a_change(compared: Callable[..., Impact]) ->
         path.write_text(changed)
 
     found = compared(change)
-    assert found.recorded == _counts(same=6, changed_obligations=1)
+    assert found.recorded == _counts(same=7, changed_obligations=1)
     assert found.codes == {}
     (example,) = found.examples
     assert (example["kind"], example["point"]) == ("changed_obligations", "row.replicate")
@@ -254,7 +254,7 @@ def test_stored_route_is_asked_with_its_columns_as_they_are_registered_now(
         deny(folder)
 
     found = compared(change)
-    assert found.recorded == _counts(same=6)
+    assert found.recorded == _counts(same=7)
     assert found.existing == _counts(same=1, allow_to_deny=1)
     (example,) = found.examples
     assert (example["source"], example["point"], example["name"]) == (

@@ -5,7 +5,7 @@ import pytest
 from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
-from dataspine.core.errors import InputError
+from dataspine.core.errors import InputError, UnavailableError
 from dataspine.core.workspace import Workspace
 from dataspine.registry import Contract
 
@@ -30,9 +30,11 @@ def test_untagged_field_is_denied_and_tagged_it_becomes_the_first_version(sessio
     ]
     assert allowed.version is not None
     assert (allowed.version.semver, allowed.version.owner) == ("1.0.0", "team-shop")
-    assert [(e.acted, e.decision.allow, e.actor) for e in session.journal.list()] == [
-        (True, True, "ada"),
-        (False, False, "ada"),
+    asked = [(e.decision.point, e.acted, e.decision.allow, e.actor) for e in session.journal.list()]
+    assert asked == [
+        ("schema.publish", True, True, "ada"),
+        ("schema.publish", False, False, "ada"),
+        ("api.access", True, True, "ada"),
     ]
     # The denial wrote its journal row alone: one publish, as its run and its dataset.
     assert session.outbox.counts()["delivered"] == 2
@@ -45,7 +47,8 @@ def test_known_schema_is_answered_without_a_decision(session: Session) -> None:
     assert first.version is not None
     assert again.version is not None
     assert (again.version.id, again.created, again.decision) == (first.version.id, False, None)
-    assert len(session.journal.list()) == 1
+    asked = [entry.decision.point for entry in session.journal.list()]
+    assert asked == ["schema.publish", "api.access"]
 
 
 def test_new_field_makes_a_minor_version(session: Session) -> None:
@@ -71,10 +74,12 @@ def test_without_an_engine_nothing_is_published(workspace: Workspace, tmp_path: 
     missing = tmp_path / "no-opa"
     with Session(workspace, opa=missing) as session:
         text = _tagged((workspace.root / CUSTOMERS).read_text())
-        outcome = schema_publish.publish(session, Proposal("shop.customers", text))
-    assert outcome.version is None
-    assert outcome.decision is not None
-    assert (outcome.decision.policy, outcome.decision.codes) == (None, ("engine.unavailable",))
+        with pytest.raises(UnavailableError) as caught:
+            schema_publish.publish(session, Proposal("shop.customers", text))
+        (asked,) = session.journal.list()
+        assert session.registry.subjects() == []
+    assert (caught.value.code, caught.value.where) == ("engine.unavailable", "shop.customers")
+    assert (asked.decision.policy, asked.decision.codes) == (None, ("engine.unavailable",))
 
 
 def test_changed_rule_decides_the_next_question_without_a_restart(session: Session) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.adapters import bundle_publish
+from dataspine.adapters import access, bundle_publish
 from dataspine.adapters.bundle_keys import signer
 from dataspine.adapters.opened_bundle import Opened, active_of, locate, read
 from dataspine.adapters.policy import trust_of
@@ -147,6 +147,7 @@ def approve(
 ) -> Approval:
     """Record that the session's actor approves the step from what a channel serves now."""
     _require_target(channel)
+    access.require(session, access.APPROVE, access.channel(channel))
     step = _step(channel, session.bundles.active(channel), proposed)
     return session.approvals.add(step, actor=session.actor, reason=reason)
 
@@ -181,6 +182,7 @@ def promote(
         return replace(asked, publication=session.bundles.publication(channel, current.sequence))
     # 2. What it would change, and what the rules say about that; without rules nothing is asked.
     _ = session.active
+    access.require(session, access.PROMOTE, access.channel(channel))
     sequence = session.bundles.reserve(channel, proposed.digest)
     found = impact(session, proposed.opened, active_of(session, channel), told=told)
     facts = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
+from dataspine.adapters import access
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.key import load_key
@@ -78,6 +79,7 @@ def apply(session: Session, path: Path) -> Plan:
     Route, journal row and lineage event are one transaction; a denial writes its journal row alone.
     """
     route = load_route(path)
+    access.require(session, access.DEPLOY, route.name)
     asked = question(session, route)
     decision = session.decide(asked)
     with session.database.begin() as connection:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.adapters import route_deploy
+from dataspine.adapters import access, route_deploy
 from dataspine.adapters.session import Session
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
@@ -33,7 +33,15 @@ from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.lineage import events
 
-__all__ = ["Replayed", "dead_letters", "destroy", "open_target", "replay_dead_letters", "run"]
+__all__ = [
+    "Replayed",
+    "dead_letters",
+    "destroy",
+    "discard",
+    "open_target",
+    "replay_dead_letters",
+    "run",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -208,8 +216,7 @@ def _replay_question(session: Session, path: Path, stored: StoredRoute) -> Decis
     facts = {
         **route_deploy.question_again(session, stored).facts,
         "counts": {"rows": sum(parked.values()), "sinks": parked},
-        # Nobody logs in: whoever can write to the workspace is its local user.
-        "actor": {"name": session.actor, "roles": [], "local": True},
+        "actor": session.principal.facts(),
     }
     return DecisionInput(REPLAY, session.clock(), facts)
 
@@ -225,9 +232,17 @@ def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
         store.close()
 
 
+def discard(session: Session, path: Path, letter: int) -> None:
+    """Give one of the route's parked rows up for good."""
+    access.require(session, access.ERASE, load_route(path).name)
+    with dead_letters(session, path) as store:
+        store.discard(letter)
+
+
 def destroy(session: Session, path: Path) -> Route:
     """Drop what the route made at its sources, and forget that it is desired."""
     route = load_route(path)
+    access.require(session, access.DEPLOY, route.name)
     for source in route.sources:
         with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
             opened.destroy()

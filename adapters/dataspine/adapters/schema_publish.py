@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dataspine.adapters import access
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
 from dataspine.core.errors import ConflictError, InputError
@@ -45,7 +46,8 @@ POINT = "schema.publish"
 class Imported:
     """What another registry gave a version; what it does not say is given here.
 
-    A ``whole`` registry is imported by its owner, where stock clients need the mode ``IMPORT``.
+    A ``whole`` registry is imported by who may do that; stock clients need the mode ``IMPORT``, and
+    may publish each subject.
     """
 
     id: int
@@ -162,6 +164,8 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
             proposal.subject, None, comparison, semver, known.semver, known, False, timing
         )
     _require_writable(proposal, session.subject_settings.mode(proposal.subject))
+    if proposal.imported is None or not proposal.imported.whole:
+        access.require(session, access.PUBLISH, proposal.subject)
     asked = _question(session, proposal, parsed, comparison, current)
     proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataspine.adapters import access
 from dataspine.adapters.schema_publish import (
     Proposal,
     compare_with,
@@ -66,6 +67,7 @@ def delete(
     _require_writable(session, subject)
     if number is not None:
         number = session.registry.version(subject, number, deleted="shown").number
+    access.require(session, access.ERASE, subject)
     with session.database.begin() as connection:
         return session.registry.delete(
             connection, subject, number, permanent=permanent, at=session.clock()
@@ -75,6 +77,7 @@ def delete(
 def set_level(session: Session, subject: str, level: str | None) -> str:
     """Set the level of a subject, or of all (``ALL``); return what held before."""
     _require_writable(session, subject)
+    access.require(session, access.CONFIGURE, subject or access.EVERYTHING)
     before = session.subject_settings.level(subject)
     session.subject_settings.set_level(subject, level, actor=session.actor, at=session.clock())
     return before
@@ -94,6 +97,7 @@ def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = 
                 remedy="Import into an empty registry, or use force=true.",
                 code="registry.not_permitted",
             )
+    access.require(session, access.CONFIGURE, subject or access.EVERYTHING)
     before = session.subject_settings.mode(subject)
     session.subject_settings.set_mode(subject, mode, actor=session.actor, at=session.clock())
     return before

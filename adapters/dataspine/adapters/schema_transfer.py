@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataspine.adapters import access
 from dataspine.adapters.schema_publish import Imported, Proposal, publish
 from dataspine.adapters.session import Session
 from dataspine.core.canonical import canonical, parse_json
@@ -90,6 +91,7 @@ def import_file(
     is what refers to it. Versions that are there are known, so an import can be run again. Raises
     ``InputError`` for another file and ``ConflictError`` where an id or number is taken.
     """
+    access.require(session, access.IMPORT, access.EVERYTHING)
     imported = known = 0
     denied: list[tuple[str, int, tuple[str, ...]]] = []
     settings: list[tuple[Mapping[str, Any], str]] = []

@@ -16,7 +16,9 @@ from dataspine.bundles import Approvals, BundleStore, ChannelSource, Trust
 from dataspine.core.clock import Clock, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import UnavailableError
+from dataspine.core.identity import Principal, acting
 from dataspine.core.identity import actor as current_actor
+from dataspine.core.lru import Lru
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.control import BundleSource
 from dataspine.decisions.decision import Decision, DecisionInput
@@ -36,6 +38,7 @@ __all__ = ["Session"]
 _logger = logging.getLogger(__name__)
 
 ACTIVATION_SECONDS = 15.0
+PERMITS = 10_000
 
 
 class Session:
@@ -59,12 +62,13 @@ class Session:
     ) -> None:
         self.workspace = workspace
         self.given = given
-        self.actor = actor or current_actor()
+        self._actor = actor or current_actor()
         self.clock = clock
         self._opa = opa
         self._labels = dict(labels or {})
         self._stack = contextlib.ExitStack()
         self._was_active = False
+        self.permits: Lru[str, Decision] = Lru(PERMITS)
 
     def __enter__(self) -> Session:
         """Return the session."""
@@ -82,6 +86,16 @@ class Session:
     def close(self) -> None:
         """Stop OPA and the workers, in the reverse order of their start."""
         self._stack.close()
+
+    @property
+    def principal(self) -> Principal:
+        """Who acts: whoever logged in; else this process's user, who is local without `auth`."""
+        return acting() or Principal(self._actor, local=not self.workspace.settings.tokens)
+
+    @property
+    def actor(self) -> str:
+        """The name of whoever acts."""
+        return self.principal.name
 
     @functools.cached_property
     def database(self) -> Database:

@@ -11,15 +11,24 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from dataspine.adapters import access
 from dataspine.adapters.policy import DEV, STABLE, dev_key, trust_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import SigningKey
 from dataspine.core.clock import rfc3339
 from dataspine.core.errors import ConflictError, InputError, NotFoundError, of_system
 from dataspine.decisions._tables import discovery as table
-from dataspine.decisions.sidecar import Discovery, Sidecar, access
+from dataspine.decisions.sidecar import Discovery, Sidecar
+from dataspine.decisions.sidecar import access as application_access
 
-__all__ = ["discovery_bundle", "plan", "publish_discovery", "write_files", "write_secret"]
+__all__ = [
+    "discovery_bundle",
+    "plan",
+    "publish_discovery",
+    "release",
+    "write_files",
+    "write_secret",
+]
 
 
 def plan(  # noqa: PLR0913 - what a caller may choose
@@ -79,7 +88,7 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
     token = secrets.token_urlsafe(32)
     files = {
         "opa.json": json.dumps(sidecar.configuration(), indent=2),
-        "access.json": json.dumps(access(token)),
+        "access.json": json.dumps(application_access(token)),
         "application-token": token,
     }
     if sidecar.authenticated:
@@ -99,6 +108,12 @@ def write_secret(path: Path, text: str) -> None:
         ) from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def release(session: Session, channel: str, sequence: int, *, reason: str) -> None:
+    """Offer a bundle again to the sidecars that it was held from."""
+    access.require(session, access.CONFIGURE, access.channel(channel))
+    session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
 
 
 def publish_discovery(session: Session, key: SigningKey) -> str:

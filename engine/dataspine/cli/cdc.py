@@ -185,11 +185,8 @@ def discard(
 ) -> None:
     """Give a parked row up for good."""
     chosen = options()
-    with (
-        chosen.session() as session,
-        row_replicate.dead_letters(session, _path(chosen, route)) as store,
-    ):
-        store.discard(letter)
+    with chosen.deciding() as session:
+        row_replicate.discard(session, _path(chosen, route), letter)
     chosen.output.document({"id": letter, "discarded": True})
     chosen.output.say(f"dead letter {letter} is discarded")
 

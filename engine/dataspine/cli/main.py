@@ -18,7 +18,19 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from dataspine.cli import audit, bundle, cdc, completion, evidence, lineage, opa, policy, schema
+from dataspine.adapters.access import DeniedError
+from dataspine.cli import (
+    access,
+    audit,
+    bundle,
+    cdc,
+    completion,
+    evidence,
+    lineage,
+    opa,
+    policy,
+    schema,
+)
 from dataspine.cli.context import exit_with, located, options, with_options_of_all
 from dataspine.cli.judging import given_bundle, with_options_of_judging
 from dataspine.cli.output import Output
@@ -44,6 +56,7 @@ app.add_typer(opa.app, name="opa", help="Install OPA and look at it.")
 app.add_typer(cdc.app, name="cdc", help="Plan, deploy and run CDC routes.")
 app.add_typer(lineage.app, name="lineage", help="Follow where data came from and went.")
 app.add_typer(audit.app, name="audit", help="Look at what was decided, and by which rules.")
+app.add_typer(access.app, name="access", help="Look at who may do what; make tokens.")
 
 INTERRUPTED = 130
 MAX_BYTES = 1_048_576
@@ -75,6 +88,10 @@ def init(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A host name that callers may use, besides the address."),
+    ] = None,
 ) -> None:
     """Serve the registry, decisions, bundles, lineage and the console."""
     from dataspine.web.server import serve as run
@@ -92,7 +109,7 @@ def serve(
             chosen.output.say(Text.assemble("serving ", (address, "bold cyan"), " (Ctrl-C ends)"))
             sys.stdout.flush()
 
-        run(session, host=host, port=port, ready=ready)
+        run(session, host=host, port=port, ready=ready, names=names or ())
 
 
 @app.command(epilog="Example: spine doctor")
@@ -319,5 +336,9 @@ def _told(error: Exception, output: Output) -> int:
             remedy="Run it again with --debug, and report it.",
             code="spine.internal",
         )
-    output.error(error)
+    if isinstance(error, DeniedError):  # an answer, as any denial
+        output.document(error.decision.document())
+        output.decision(error.decision, subject=error.where)
+    else:
+        output.error(error)
     return error.exit_code

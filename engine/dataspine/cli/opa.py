@@ -154,9 +154,11 @@ def release(
     reason: Annotated[str, typer.Option(help="Why it may be offered again.")],
 ) -> None:
     """Offer a bundle again to the sidecars that it was held from."""
+    from dataspine.adapters import sidecar
+
     chosen = options()
-    with chosen.session() as session:
-        session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
+    with chosen.deciding() as session:
+        sidecar.release(session, channel, sequence, reason=reason)
     chosen.output.document({"channel": channel, "sequence": sequence, "released": True})
     chosen.output.say(f"sequence {sequence} of {channel} is offered again")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from dataspine.adapters.access import DeniedError
 from dataspine.core.canonical import canonical, parse_json
 from dataspine.core.errors import (
     ConflictError,
@@ -20,6 +21,7 @@ from dataspine.core.errors import (
     NotFoundError,
     UnavailableError,
 )
+from dataspine.decisions.decision import Decision
 from dataspine.web.advertisement import LOOPBACK
 
 __all__ = ["DECISION", "VERSION", "Remote"]
@@ -131,6 +133,8 @@ class Remote:
         if status < 300:
             return answer
         whole = answer if isinstance(answer, dict) else {}
+        if whole.get("code") == DeniedError.code:
+            raise self._not_permitted(whole)
         if "decision_id" in whole:
             return {key: value for key, value in whole.items() if key not in _PROBLEM}
         raise self._error(status, whole)
@@ -187,6 +191,15 @@ class Remote:
             remedy="Check that the address is a Data Spine service.",
             code="server.foreign",
         )
+
+    def _not_permitted(self, whole: Mapping[str, Any]) -> DataSpineError:
+        try:
+            decision = Decision.of(
+                {key: value for key, value in whole.items() if key not in _PROBLEM}
+            )
+        except (InputError, StopIteration):
+            return self._foreign("it denies without saying why")
+        return DeniedError(decision, str(whole.get("where", "")))
 
     def _error(self, status: int, whole: Mapping[str, Any]) -> DataSpineError:
         if 300 <= status < 400:

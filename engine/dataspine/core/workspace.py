@@ -12,7 +12,7 @@ from dataspine.core.database import Database
 from dataspine.core.document import load_document
 from dataspine.core.errors import NotFoundError
 
-__all__ = ["FleetSettings", "Receiver", "Settings", "TrustEntry", "Workspace"]
+__all__ = ["FleetSettings", "Receiver", "Settings", "TokenEntry", "TrustEntry", "Workspace"]
 
 SETTINGS = "spine.yaml"
 MATRIX = "schema/data-residency-matrix.yaml"
@@ -31,6 +31,15 @@ class TrustEntry:
     algorithm: str
     key: str
     channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """Whose bearer token has this digest (``sha256:…``), and the roles that it names."""
+
+    name: str
+    digest: str
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class Settings:
     name: str
     mode: str
     trust: tuple[TrustEntry, ...] = ()
+    tokens: tuple[TokenEntry, ...] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +109,10 @@ class Settings:
             trust=tuple(
                 TrustEntry(t["id"], t["algorithm"], t["key"], tuple(t["channels"]))
                 for t in value.get("trust") or ()
+            ),
+            tokens=tuple(
+                TokenEntry(t["name"], t["digest"], tuple(t.get("roles") or ()))
+                for t in (value.get("auth") or {}).get("tokens") or ()
             ),
             rules=dict(value.get("rules") or {}),
             sections={name: value[name] for name in SECTIONS if name in value},

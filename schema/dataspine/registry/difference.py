@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dataspine.core.errors import InputError
+from dataspine.core.lru import Lru
 from dataspine.registry._change import BACKWARD, FORWARD, Change, Fault
-from dataspine.registry._lru import Lru
 from dataspine.registry.avro import Avro
 from dataspine.registry.avro_compatibility import avro_changes
 from dataspine.registry.protobuf import Protobuf

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from dataspine.core.canonical import digest
 from dataspine.core.errors import InputError
+from dataspine.core.lru import Lru
 from dataspine.registry._json import invalid
-from dataspine.registry._lru import Lru
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.avro import Avro, parse_avro
 from dataspine.registry.field import Field

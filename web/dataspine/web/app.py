@@ -24,6 +24,7 @@ from dataspine.web import (
     schemas,
     sidecars,
 )
+from dataspine.web.authentication import Authentication
 from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
 from dataspine.web.problem import invalid, problem, unexpected
@@ -56,7 +57,10 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, unexpected)
-    return Guard(FinishedSchemas(app, session.registry.removed), hosts=hosts)
+    finished: ASGIApp = FinishedSchemas(app, session.registry.removed)
+    if session.workspace.settings.tokens:
+        finished = Authentication(finished, session.workspace.settings.tokens)
+    return Guard(finished, hosts=hosts)
 
 
 async def _known(_request: Request, error: Exception) -> JSONResponse:

@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataspine.adapters import schema_publish, schema_registry
+from dataspine.adapters.access import DeniedError
 from dataspine.adapters.schema_publish import Imported, Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import (
@@ -527,6 +528,8 @@ def _denied(session: Session, outcome: Outcome, headers: Mapping[str, str]) -> R
 
 
 def _refuse(error: DataSpineError, *, is_version: bool = False) -> Response:
+    if isinstance(error, DeniedError):
+        return _tell(403, 40301, error.problem)
     if error.code in _DELETED:
         return _tell(404, _DELETED[error.code][is_version], str(error))
     status, code = _CODES.get(error.code, (0, 0))

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataspine.adapters import sidecar
 from dataspine.adapters.session import Session
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
@@ -42,7 +43,7 @@ def router(session: Session) -> APIRouter:
     @routes.post("/v1/channels/{channel}/release", status_code=204)
     def release(channel: str, asked: Release) -> None:
         """Offer a bundle again to whom it was held from."""
-        session.fleet.release(channel, asked.sequence, actor=session.actor, reason=asked.reason)
+        sidecar.release(session, channel, asked.sequence, reason=asked.reason)
 
     @routes.get("/v1/decision-log")
     def search(  # noqa: PLR0913 - one for each thing to look for

@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from dataspine.adapters.access import DeniedError
 from dataspine.core.errors import (
     ConflictError,
     DataSpineError,
@@ -21,13 +22,23 @@ from dataspine.core.errors import (
 from dataspine.decisions.decision import Decision
 from dataspine.decisions.fleet import TokenError
 
-__all__ = ["denied", "invalid", "problem", "unexpected"]
+__all__ = ["LoginError", "denied", "invalid", "problem", "unexpected"]
 
 _logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class LoginError(InputError):
+    """The caller has to say who it is, by a token that this service knows."""
+
+    code = "access.unauthenticated"
+
+
 _STATUSES: tuple[tuple[type[DataSpineError], int], ...] = (
     (TokenError, 401),
+    (LoginError, 401),
+    (DeniedError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
     (InputError, 422),
@@ -42,6 +53,14 @@ def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
         status = next((s for kind, s in _STATUSES if isinstance(error, kind)), 500)
         if error.code == "input.too_large":
             status = 413
+    if isinstance(error, DeniedError):
+        return denied(
+            error.decision,
+            error.decision.document(),
+            code=error.code,
+            where=error.where,
+            remedy=error.remedy,
+        )
     body = {
         "type": f"urn:data-spine:error:{error.code}",
         "title": error.problem,
@@ -50,7 +69,10 @@ def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
         "exit_code": error.exit_code,
         **error.document(),
     }
-    headers = {"Retry-After": "1"} if error.retry else None
+    headers = {"Retry-After": "1"} if error.retry else {}
+    if status == 401:
+        # What browsers can answer as well.
+        headers["WWW-Authenticate"] = 'Bearer realm="Data Spine", Basic realm="Data Spine"'
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

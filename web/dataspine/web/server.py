@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
@@ -21,23 +21,31 @@ from dataspine.web.app import create_app
 __all__ = ["serve"]
 
 SWITCH_SECONDS = 0.0005
+_ANY = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, never listened on by itself
 # What still runs after it is cut off: a request that waits ends by itself.
 GRACE_SECONDS = 2
 
 
-def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(
+    session: Session,
+    *,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    names: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM, or SIGINT, which raises ``KeyboardInterrupt`` once all has ended.
 
-    ``ready`` is called once with the address.
+    ``ready`` is called once with the address; ``names`` are hosts that callers may name beside it.
 
     Started in this order: store, OPA with its control listener, lineage delivery, the public
     listener. Ended the other way round, so that OPA's last decision logs still arrive.
     """
-    if host not in LOOPBACK:
+    if host not in LOOPBACK and not session.workspace.settings.tokens:
         raise InputError(
             f"{host} is not loopback, and callers are not authenticated",
             where="--host",
-            remedy="Listen on 127.0.0.1.",
+            remedy="Listen on 127.0.0.1, or name who may call under `auth` in spine.yaml.",
             code="input.host_not_loopback",
         )
     listener = _listen(host, port)
@@ -51,6 +59,9 @@ def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None
         )
         delivery.start()
         named = f"[{host}]" if ":" in host else host
+        hosts = (named, *names)
+        if named in _ANY:
+            named = "127.0.0.1"  # where this machine reaches it as well
         address = f"http://{named}:{listener.getsockname()[1]}"
 
         def started() -> None:
@@ -60,7 +71,9 @@ def serve(session: Session, *, host: str, port: int, ready: Callable[[str], None
 
         ending = threading.Event()
         try:
-            ended_by = _run(create_app(session, ending=ending), listener, started, ending)
+            ended_by = _run(
+                create_app(session, hosts=hosts, ending=ending), listener, started, ending
+            )
         finally:
             withdraw(session.workspace.state)
             delivery.stop()

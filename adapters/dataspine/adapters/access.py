@@ -1,0 +1,93 @@
+"""Point ``api.access``: may whoever acts do this?
+
+Asked before every change that has no point of its own to say who may make it. What a trusted
+signature authorises, publications and rollbacks of bundles, is not asked: a bundle that denies
+everything could not be left.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dataspine.adapters.session import Session
+from dataspine.core.errors import DataSpineError, UnavailableError
+from dataspine.decisions.decision import Decision, DecisionInput
+
+__all__ = [
+    "APPROVE",
+    "CONFIGURE",
+    "DEPLOY",
+    "ERASE",
+    "EVERYTHING",
+    "IMPORT",
+    "PROMOTE",
+    "PUBLISH",
+    "DeniedError",
+    "ask",
+    "channel",
+    "require",
+]
+
+POINT = "api.access"
+PUBLISH, IMPORT, CONFIGURE, ERASE = "publish", "import", "configure", "erase"
+DEPLOY, APPROVE, PROMOTE = "deploy", "approve", "promote"
+# Resource of what concerns every subject.
+EVERYTHING = "*"
+
+
+class DeniedError(DataSpineError):
+    """Policy does not let whoever acts do this; ``decision`` says why."""
+
+    code = "access.denied"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, decision: Decision, where: str) -> None:
+        first = next(each for each in decision.violations if each.denies)
+        super().__init__(f"{first.code}: {first.message}", where=where, remedy=first.remediation)
+        self.decision = decision
+
+
+def require(session: Session, permission: str, resource: str) -> None:
+    """Return when whoever acts has the permission on a subject, a route or a channel.
+
+    Raises ``DeniedError``, and ``UnavailableError`` when nobody answered. An answer is journalled,
+    and kept as long as it holds: until it ends or another revision decides.
+    """
+    question = _question(session, permission, resource)
+    known = session.permits.get(question.digest)
+    if known is not None and _holds(session, known):
+        return
+    decision = session.decide(question)
+    with session.database.begin() as connection:
+        session.journal.record(
+            connection, decision, name=resource, actor=session.actor, acted=decision.allow
+        )
+    if decision.policy is None:
+        why = decision.violations[0]
+        raise UnavailableError(why.message, where=resource, remedy=why.remediation, code=why.code)
+    if not decision.allow:
+        raise DeniedError(decision, resource)
+    session.permits.put(question.digest, decision)
+
+
+def ask(session: Session, permission: str, resource: str) -> Decision:
+    """Return whether whoever acts has the permission; nothing is done with the answer."""
+    decision = session.decide(_question(session, permission, resource))
+    session.journal.note(decision, name=resource, actor=session.actor)
+    return decision
+
+
+def channel(name: str) -> str:
+    """Return a channel's name as a resource; subjects and routes are called by their own."""
+    return f"channel:{name}"
+
+
+def _question(session: Session, permission: str, resource: str) -> DecisionInput:
+    facts = {**session.principal.facts(), "permission": permission, "resource": resource}
+    return DecisionInput(POINT, session.clock(), facts)
+
+
+def _holds(session: Session, decision: Decision) -> bool:
+    newest = session.revision
+    current = decision.policy is not None and decision.policy.revision == newest
+    return current and (decision.valid_until is None or session.clock() < decision.valid_until)

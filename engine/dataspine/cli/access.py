@@ -1,0 +1,61 @@
+"""`spine access`: who may do what, and the tokens by which the service knows them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dataspine.cli.context import exit_with, options
+from dataspine.core.identity import Principal, acting_as
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+Roles = Annotated[
+    list[str] | None, typer.Option("--role", help="A role that the token names; repeat it.")
+]
+
+
+@app.command(epilog="Example: spine access token ada --role engineer")
+def token(
+    name: Annotated[str, typer.Argument(help="Who will call with it.")],
+    roles: Roles = None,
+) -> None:
+    """Make a token, shown once, and print its entry for spine.yaml, which holds its digest."""
+    from dataspine.web.authentication import digest_of, new_token
+
+    output = options().output
+    secret = new_token()
+    entry = {"name": name, "roles": roles or [], "digest": digest_of(secret)}
+    output.document({"token": secret, "entry": entry})
+    output.say(secret)
+    output.note("Keep it: nobody can show it again. Put its entry into spine.yaml:")
+    shown = ", ".join(
+        f"{key}: [{', '.join(value)}]" if isinstance(value, list) else f"{key}: {value}"
+        for key, value in entry.items()
+    )
+    output.note(f"auth:\n  tokens:\n    - {{{shown}}}")
+
+
+@app.command(epilog="Example: spine access check publish shop.customers --as ada --role engineer")
+def check(
+    permission: Annotated[
+        str, typer.Argument(help="Such as publish, deploy, promote, replay, erase.")
+    ],
+    resource: Annotated[str, typer.Argument(help="A subject, a route, or channel:NAME.")],
+    name: Annotated[str | None, typer.Option("--as", help="Who acts; else you.")] = None,
+    roles: Roles = None,
+) -> None:
+    """Say whether somebody may do something, and by which rule not. Changes nothing."""
+    from dataspine.adapters import access
+
+    chosen = options()
+    with chosen.deciding() as session:
+        acting = session.principal if name is None else Principal(name, tuple(roles or ()))
+        with acting_as(acting):
+            decision = access.ask(session, permission, resource)
+    chosen.output.document(decision.document())
+    chosen.output.decision(decision, subject=f"{acting.name}: {permission} {resource}")
+    exit_with(decision)
