@@ -1,6 +1,7 @@
 """In CI a change is judged by a bundle and a key from outside of it."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,11 @@ from dataspine.bundles import archive
 pytestmark = pytest.mark.integration
 
 BAD = '{"type": "record", "name": "A", "fields": [{"name": "email", "type": "string"}]}'
+CHANGED = [
+    ("/rules/contract.owner_missing", "removed"),
+    ("/rules/pii", "added"),
+    ("/rules/retention.hint_missing", "removed"),
+]
 VALIDATE = ("schema", "validate", "shop.a", "bad.avsc")
 
 
@@ -107,3 +113,33 @@ def test_a_given_bundle_must_be_signed_by_the_given_key(shop: Released, tmp_path
     assert found == faults
     both = ("--bundle", released, "--trust", str(tmp_path / "eve.pub"), "--trust", public)
     assert shop.spine(*VALIDATE, *both, CI="true")[0] == 1
+
+
+def test_a_change_of_policy_is_shown_beside_the_given_bundle(shop: Released) -> None:
+    given = ("--bundle", "../released.tar.gz", "--trust", "../public.pem")
+    assert shop.spine(*VALIDATE, *given, CI="true")[0] == 1
+    check = ("policy", "check", "--fast", "--bundle", "../released.tar.gz")
+    code, out, _ = shop.spine(*check, "--trust", "../public.pem", "--json", CI="true")
+    change = json.loads(out)["change"]
+    assert code == 0
+    assert [(each["pointer"], each["kind"]) for each in change["difference"]["data"]] == CHANGED
+    counts = change["impact"]["counts"]
+    assert counts["deny_to_allow"] >= 1
+    assert {kind for kind, count in counts.items() if count} == {"deny_to_allow"}
+    code, out, _ = shop.spine(*check, "--trust", "../public.pem", CI="true")
+    assert '~ config /rules/pii added: "ignore"' in out
+    assert "deny→allow  schema.publish shop.a" in out
+
+
+def test_a_fresh_clone_shows_what_differs_alone(
+    shop: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored = shutil.ignore_patterns(".spine")
+    clone = shutil.copytree(shop.root, tmp_path / "clone", ignore=ignored)
+    monkeypatch.chdir(clone)
+    released = str(shop.root / "../released.tar.gz")
+    check = ("policy", "check", "--fast", "--bundle", released, "-w", str(clone))
+    code, out, _ = shop.spine(*check, "--trust", "../public.pem", "--json", CI="true")
+    change = json.loads(out)["change"]
+    assert (code, len(change["difference"]["data"]), change["impact"]) == (0, len(CHANGED), None)
+    assert not (clone / ".spine").exists()

@@ -84,7 +84,7 @@ def _rule(clone: Clone, text: str) -> None:
 
 
 def test_steps_run_and_touch_no_token() -> None:
-    assert list(STEPS) == ["Install", "Workspace", "Own rules", "Schemas"]
+    assert list(STEPS) == ["Install", "Workspace", "Own rules", "Change of policy", "Schemas"]
     assert WORKFLOW["permissions"] == {"contents": "read"}
     # A value of the pull request in a script would be a script of the pull request.
     assert not [run for run in STEPS.values() if "${{" in run]
@@ -101,6 +101,18 @@ def test_own_rules_are_checked_at_their_line(clone: Clone) -> None:
     assert f"::error file={CUSTOM},line=3,title=policy.compile::var nobody is unsafe" in (
         broken.stdout
     )
+
+
+def test_a_change_of_policy_is_shown(clone: Clone) -> None:
+    assert clone.run(STEPS["Workspace"]).returncode == 0
+    path = clone.root / "spine.yaml"
+    weak = {**yaml.safe_load(path.read_text()), "rules": {"pii": "ignore"}}
+    path.write_text(yaml.safe_dump(weak))
+
+    shown = clone.run(STEPS["Change of policy"])
+
+    assert shown.returncode == 0, shown.stderr
+    assert '~ config /rules/pii added: "ignore"' in shown.stdout
 
 
 def test_schemas_are_judged_by_the_bundle_from_outside(clone: Clone) -> None:

@@ -12,7 +12,7 @@ from dataspine.bundles import BundleStore, SigningKey, Trust, build, generate_ke
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.workspace import FleetSettings
-from dataspine.decisions._tables import fleet_instances
+from dataspine.decisions._tables import discovery, fleet_instances
 from dataspine.decisions.fleet import Caller, Fleet, TokenError
 
 AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -212,6 +212,27 @@ def test_going_back_without_an_order_raises_an_alarm(
     assert publish("1") == first
     fleet.report(ONE, _report(first))
     assert (_row(fleet)["alarm"], _row(fleet)["sequence"]) == (None, 3)
+
+
+def test_an_older_discovery_bundle_raises_an_alarm_until_the_newest_is_followed(
+    fleet: Fleet, publish: Callable[[str], str], database: Database
+) -> None:
+    report = _report(publish("1"))
+    fleet.offer(ONE, "stable", None)
+    with database.begin() as connection:
+        rows = [
+            {"digest": digest, "published_at": at, "actor": "ada", "bundle": b""}
+            for digest, at in (("first", "2026-01-01"), ("second", "2026-01-02"))
+        ]
+        connection.execute(discovery.insert().values(rows))
+    alarms = []
+    followed = ("first", "second", "first", "first", "second", "forged", "second", None)
+    for digest in followed:
+        fleet.report(ONE, {**report, "discovery": {"active_revision": digest}})
+        alarms.append(_row(fleet)["alarm"])
+    older = "it went back to an older discovery bundle"
+    forged = "it follows a discovery bundle that was never published"
+    assert alarms == [None, None, older, older, None, forged, None, None]
 
 
 def test_another_channel_is_no_way_back(fleet: Fleet, publish: Callable[..., str]) -> None:

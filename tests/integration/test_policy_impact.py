@@ -113,7 +113,7 @@ def _configure(**rules: str) -> Callable[[Path], None]:
 def test_unchanged_sources_change_nothing(compared: Callable[..., Impact]) -> None:
     found = compared(lambda _: None)
     assert (found.recorded, found.existing) == (_counts(same=7), _counts(same=1))
-    assert (found.distinct, found.asked, found.codes, found.examples) == (3, 3, {}, [])
+    assert (found.distinct, found.asked, found.codes, found.examples) == (4, 4, {}, [])
 
 
 def test_looser_rule_turns_denials_into_allows(compared: Callable[..., Impact]) -> None:
@@ -139,7 +139,7 @@ def test_dated_exception_is_asked_on_both_sides_of_its_end(
 ) -> None:
     found = compared(lambda folder: (folder / "policies/exceptions.yaml").write_text(EXCEPTION))
     assert found.recorded == _counts(same=5, deny_to_allow=2)
-    assert (found.distinct, found.asked) == (3, 4)
+    assert (found.distinct, found.asked) == (4, 5)
 
 
 def test_rule_that_fails_for_one_question_denies_that_one(compared: Callable[..., Impact]) -> None:

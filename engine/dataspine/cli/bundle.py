@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from dataspine.adapters import bundle_promote, bundle_publish
-from dataspine.adapters.bundle_diff import Difference, difference, named_content
+from dataspine.adapters.bundle_diff import difference, named_content
 from dataspine.adapters.bundle_keys import signer
 from dataspine.adapters.bundle_origin import origin_of, run_tests
 from dataspine.adapters.bundle_verify import verified
@@ -20,6 +20,7 @@ from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
 from dataspine.bundles.folder import write_folder
 from dataspine.cli import bundle_keys, completion
 from dataspine.cli.context import exit_with, options
+from dataspine.cli.difference import show_difference
 from dataspine.cli.impact import progress, show
 from dataspine.cli.output import Output
 from dataspine.core.errors import InputError, of_system, placed
@@ -198,8 +199,7 @@ def diff(
     with chosen.session() as session:
         found = difference(named_content(session, before), named_content(session, after))
     chosen.output.document(found.document())
-    for line in _lines(found):
-        chosen.output.say(line)
+    show_difference(chosen.output, found)
 
 
 @app.command(epilog="Example: spine bundle publish --channel stable --key file:release.pem")
@@ -336,20 +336,6 @@ def _published(made: Publication) -> dict[str, object]:
         "signed with": made.key_id or "unknown",
         "published": f"{made.published_at} by {made.actor}",
     }
-
-
-def _lines(found: Difference) -> list[str | Text]:
-    if found.before == found.after:
-        return [Text(f"the same: {found.before}")]
-    lines: list[str | Text] = [Text(f"from {found.before}\n  to {found.after}", "dim")]
-    lines += [Text(f"+ {name}", "green") for name in found.added]
-    lines += [Text(f"- {name}", "red") for name in found.removed]
-    lines += [
-        Text(f"~ {name}  +{more} -{less} lines", "yellow")
-        for name, (more, less) in found.changed.items()
-    ]
-    lines += [Text(f"~ {change.words}", "yellow") for change in found.data]
-    return lines
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from dataspine.adapters.finding import Finding
+from dataspine.adapters.given_bundle import GivenBundle
 from dataspine.adapters.mutant_verdicts import Verdicts
 from dataspine.adapters.opened_bundle import active_of, candidate_of
+from dataspine.adapters.policy_change import PolicyChange, policy_change
 from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
 from dataspine.adapters.policy_impact import Period, impact
 from dataspine.adapters.policy_mutants import Mutant, mutants, survivors, try_mutants
@@ -20,7 +22,9 @@ from dataspine.adapters.rule_library import Library, custom_library, product_lib
 from dataspine.adapters.rules_reference import differing, rules_pages, write_pages
 from dataspine.adapters.tools.opa import Opa
 from dataspine.cli.context import DENIED, Options, options
+from dataspine.cli.difference import show_difference
 from dataspine.cli.impact import progress, show
+from dataspine.cli.judging import given_bundle
 from dataspine.cli.report import Format, FormatOption, prepare, print_report
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import NotFoundError
@@ -124,6 +128,7 @@ def _checked(
     mutate: bool = False,
 ) -> None:
     prepare(form, chosen.output)
+    given = given_bundle(chosen.opa, decides=False)
     library = _library(chosen, folder)
     output = chosen.output
     results: list[Result] = []
@@ -148,6 +153,7 @@ def _checked(
     if mutate and not findings:
         findings, counts = _mutated(chosen, library)
     failed = any(finding.fails for finding in findings)
+    change = None if given is None or failed else _change(chosen, given)
     chosen.output.document(
         {
             "ok": not failed,
@@ -157,13 +163,36 @@ def _checked(
                 for r in results
             ],
             **({"mutants": counts} if counts is not None else {}),
+            **({"change": change.document()} if change is not None else {}),
             "findings": [finding.document() for finding in findings],
         }
     )
     print_report(form, findings, subject=library.shown("."))
     _say(chosen, library, findings)
+    if change is not None:
+        _show_change(chosen, change)
     if failed:
         raise typer.Exit(DENIED)
+
+
+def _change(chosen: Options, given: GivenBundle) -> PolicyChange:
+    with chosen.session() as session, progress(chosen.output) as told:
+        return policy_change(session, given, told=told)
+
+
+def _show_change(chosen: Options, change: PolicyChange) -> None:
+    chosen.output.say(Text("beside the given bundle", "bold"))
+    show_difference(chosen.output, change.difference)
+    if change.impact is None:
+        chosen.output.say(
+            Text(
+                "nothing was decided in this workspace: run `spine policy impact` where decisions "
+                "are recorded",
+                "dim",
+            )
+        )
+    else:
+        show(chosen.output, change.impact)
 
 
 def _say(chosen: Options, library: Library, findings: tuple[Finding, ...]) -> None:

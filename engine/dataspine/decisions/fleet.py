@@ -25,6 +25,7 @@ from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.workspace import FleetSettings
 from dataspine.decisions._tables import (
+    discovery,
     fleet_failures,
     fleet_holds,
     fleet_instances,
@@ -43,6 +44,7 @@ _MAX_SHOWN = 40
 _MAX_ERROR = 1_000
 # What says nothing new is not written again before this: a flood of reports costs no writes.
 _FRESH_SECONDS = 10.0
+_OLDER_DISCOVERY = "it went back to an older discovery bundle"
 _OF_CHANNEL = ("served_etag", "active_etag", "sequence", "alarm", "failed_etag", "error")
 
 
@@ -180,6 +182,9 @@ class Fleet:
             "process": _process(labels, _part(document, "discovery")),
             **self._active(row, channel, bundle.get("active_revision")),
         }
+        astray = self._astray(row, _part(document, "discovery").get("active_revision"))
+        if astray is not None:
+            told["alarm"] = astray
         refused = refusal(bundle)
         if row is not None and row.process not in {None, told["process"]}:
             # Started again, or with other keys: what it refused before it may take now.
@@ -356,6 +361,25 @@ class Fleet:
         if told.get("alarm") and (row is None or row.alarm != told["alarm"]):
             _logger.warning("%s: %s", row.name if row is not None else "", told["alarm"])
         return told
+
+    def _astray(self, row: sa.Row[Any] | None, followed: object) -> str | None:
+        """Return what is wrong with the discovery bundle that an instance follows.
+
+        OPA takes any that was signed once, so an old one could choose an old channel or old keys.
+        """
+        if not isinstance(followed, str) or not followed:
+            return None
+        before = row.process.partition(" ")[2] if row is not None and row.process else ""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(discovery.c.digest, discovery.c.published_at))
+            times = {row.digest: row.published_at for row in rows}
+        if followed not in times:
+            return "it follows a discovery bundle that was never published"
+        went_back = times[followed] < times.get(before, "")
+        stays_back = row is not None and row.alarm == _OLDER_DISCOVERY
+        if went_back or (stays_back and times[followed] < max(times.values())):
+            return _OLDER_DISCOVERY
+        return None
 
     def _forget(self, caller: Caller) -> None:
         if caller.authenticated:
