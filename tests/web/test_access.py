@@ -111,6 +111,7 @@ def test_stock_clients_are_told_what_they_may_not(
     [
         ("approve", {"revision": "{revision}"}, "approve channel:stable"),
         ("release", {"sequence": 1, "reason": "again"}, "configure channel:stable"),
+        ("rollback", {"to": 1, "reason": "back"}, "rollback channel:stable"),
     ],
 )
 def test_channels_are_resources_of_their_own(

@@ -22,6 +22,7 @@ __all__ = [
     "IMPORT",
     "PROMOTE",
     "PUBLISH",
+    "ROLLBACK",
     "DeniedError",
     "ask",
     "channel",
@@ -30,7 +31,7 @@ __all__ = [
 
 POINT = "api.access"
 PUBLISH, IMPORT, CONFIGURE, ERASE = "publish", "import", "configure", "erase"
-DEPLOY, APPROVE, PROMOTE = "deploy", "approve", "promote"
+DEPLOY, APPROVE, PROMOTE, ROLLBACK = "deploy", "approve", "promote", "rollback"
 # Resource of what concerns every subject.
 EVERYTHING = "*"
 

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from dataspine.adapters import bundle_promote, bundle_publish
+from dataspine.adapters import access, bundle_promote, bundle_publish
 from dataspine.adapters.bundle_promote import Promotion
 from dataspine.adapters.session import Session
 from dataspine.bundles import Publication
@@ -144,6 +144,9 @@ def _add_channels(routes: APIRouter, session: Session) -> None:
     @routes.post("/channels/{channel}/rollback", status_code=201)
     def rollback(channel: str, asked: Rollback) -> dict[str, Any]:
         """Publish an earlier content again, signed with the key that this service was given."""
+        if not session.principal.local:
+            # Elsewhere whoever rolls back holds the key; here it is lent.
+            access.require(session, access.ROLLBACK, access.channel(channel))
         return bundle_publish.rollback(
             session, channel, to=str(asked.to), reason=asked.reason, key=_own_key()
         ).document()
