@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests import store
 from tests.command import Run, run
 
 from dataspine.adapters.tools.program import find_program
@@ -27,6 +28,28 @@ Spine = Callable[..., Run]
 def spine() -> Spine:
     """Return a function that runs ``spine ARGUMENTS`` in this process."""
     return run
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[store.Place]:
+    """Return where this test's own, empty database is."""
+    found = store.place(tmp_path)
+    yield found
+    store.drop(found)
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> Iterator[store.Place]:
+    """Return where this test's own, migrated database is."""
+    found = store.place(tmp_path, migrated=True)
+    yield found
+    store.drop(found)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _server() -> Iterator[None]:
+    yield
+    store.close()
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
     log.ingest_chunk(chunks[0])
     again = time.perf_counter() - again
     total = CHUNKS * EVENTS
-    size = database.path.stat().st_size / total
+    size = (folder / "logs.db").stat().st_size / total
     database.close()
     return [
         (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.bundles.sample import PRODUCT, inputs
+from tests.store import Place
 
 from dataspine.bundles import BundleStore, Content, SigningKey, Trust, build
 from dataspine.bundles import generate_key as generate
@@ -28,8 +29,8 @@ def trust(key: SigningKey) -> Trust:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database(tmp_path / "spine.db")
+def database(place: Place) -> Iterator[Database]:
+    found = Database(place)
     with found.begin() as connection:
         metadata.create_all(connection, tables=[metadata.tables["bundles"]])
     yield found

@@ -169,7 +169,7 @@ def test_who_waits_hears_of_a_publication(
 ) -> None:
     publish(content)
     folder = store._folder
-    reader = store if same_process else BundleStore(Database(database.path), folder)
+    reader = store if same_process else BundleStore(Database(database.place), folder)
     source = ChannelSource(reader, "dev", publish.trust)
     known = source.current()
     assert known is not None

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cdc.world import GONE, MASKER, NOW, PEOPLE, Log, MemorySource, World
+from tests.cdc.world import GONE, MASKER, NOW, PEOPLE, Log, MemorySource, World, place
 
 from dataspine.cdc.event import Batch, Change, Commit, Op
 from dataspine.cdc.flush import CRASH_POINTS, recover
@@ -442,6 +442,7 @@ def test_killed_at_any_step_the_next_run_loses_and_doubles_nothing(
     tmp_path: Path, point: str
 ) -> None:
     folder = tmp_path / "w"
+    place(folder)
     child = subprocess.run(
         [sys.executable, "-c", CHILD, __file__, str(folder), point],
         cwd=ROOT,
@@ -497,6 +498,7 @@ def test_decision_of_a_discarded_flush_is_recorded_again_by_the_next(world: Worl
 
 def test_asked_and_discarded_is_not_acted_on(tmp_path: Path) -> None:
     folder = tmp_path / "w"
+    place(folder)
     subprocess.run(
         [sys.executable, "-c", CHILD, __file__, str(folder), "recorded"],
         cwd=ROOT,

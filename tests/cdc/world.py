@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import sqlalchemy as sa
+from tests import store
 
 from dataspine.cdc._tables import flushes, outcomes
 from dataspine.cdc.dead_letter import DeadLetterStore
@@ -149,6 +150,14 @@ class MemorySource:
 GONE = NotFoundError("the slot does not exist", remedy="…", code="cdc.slot_missing")
 
 
+def place(folder: Path) -> store.Place:
+    """Return where the world's database is; opened again, in any process, it finds what it left."""
+    told = folder.with_name(f"{folder.name}.database")
+    if not told.exists():
+        told.write_text(store.address(store.place(folder)))
+    return store.known(told.read_text())
+
+
 class World:
     """A route with two sinks in a folder."""
 
@@ -158,7 +167,7 @@ class World:
         (folder / "route.yaml").write_text(ROUTE, encoding="utf-8")
         self.route = load_route(folder / "route.yaml")
         self.asker = ListAsker({"eu": ["DE", "FR"], "us": ["US", "FR"]})
-        self.database = Database(folder / "spine.db")
+        self.database = Database(place(folder))
         with self.database.begin() as connection:
             metadata.create_all(
                 connection, [flushes, outcomes, metadata.tables["journal"]], checkfirst=True

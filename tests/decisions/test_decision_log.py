@@ -2,12 +2,12 @@ import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.store import Place, only_sqlite
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
@@ -19,9 +19,8 @@ AT = datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "spine.db")
-    database.migrate()
+def database(migrated: Place) -> Iterator[Database]:
+    database = Database(migrated)
     yield database
     database.close()
 
@@ -195,6 +194,7 @@ def test_odd_events_are_kept_or_refused_and_never_a_fault(
     database.close()
 
 
+@only_sqlite
 def test_a_full_disk_keeps_nothing_of_a_chunk_and_asks_for_it_again(
     log: DecisionLog, database: Database
 ) -> None:

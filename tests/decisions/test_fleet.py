@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.bundles.sample import PRODUCT, inputs
+from tests.store import Place, only_sqlite
 
 from dataspine.bundles import BundleStore, SigningKey, Trust, build, generate_key, sign
-from dataspine.core.database import Database
+from dataspine.core.database import Database, metadata
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.workspace import FleetSettings
 from dataspine.decisions._tables import discovery, fleet_instances
@@ -34,9 +35,8 @@ def time() -> Time:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "spine.db")
-    database.migrate()
+def database(migrated: Place) -> Iterator[Database]:
+    database = Database(migrated)
     yield database
     database.close()
 
@@ -94,7 +94,9 @@ def test_a_token_names_its_instance_until_it_is_replaced_or_ended(
     assert fleet.identify(None, "claim") == CLAIM
     with pytest.raises(NotFoundError):
         fleet.revoke("one")
-    assert first.encode() not in database.path.read_bytes()
+    with database.read() as connection:
+        kept = [connection.execute(table.select()).all() for table in metadata.sorted_tables]
+    assert first not in str(kept)
 
 
 @pytest.mark.parametrize("name", [" ", "a b", "a\n", "é", "x" * 129, "-a"])
@@ -290,6 +292,7 @@ def test_forged_and_endless_reports_take_a_bounded_place(
     assert len(str(dict(row or {}))) < 20_000
 
 
+@only_sqlite
 def test_a_report_that_says_nothing_new_is_not_written_again(
     fleet: Fleet, database: Database, publish: Callable[[str], str], time: Time
 ) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.store import Place
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
@@ -33,8 +33,8 @@ ROUTE = replace(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "spine.db")
+def database(place: Place) -> Iterator[Database]:
+    database = Database(place)
     with database.begin() as connection:
         journal.create(connection)
     yield database
@@ -132,20 +132,20 @@ def test_entries_of_a_flush_appear_when_it_is_applied(database: Database, kept: 
 class _Slow(Database):
     """A database whose first transaction waits until it is let go; counts transactions."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self.begun = 0
         self.entered, self.gate = threading.Event(), threading.Event()
         self.failure: Exception | None = None
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
+    def begin(self, of: str | None = None) -> Iterator[sa.Connection]:
         self.begun += 1
         self.entered.set()
         assert self.gate.wait(10)
         if self.begun > 1 and self.failure is not None:
             raise self.failure
-        with super().begin() as connection:
+        with super().begin(of) as connection:
             yield connection
 
 
@@ -167,7 +167,7 @@ def _noted(slow: _Slow, kept: Journal, decisions: Sequence[Decision]) -> list[Ba
 
 @pytest.fixture
 def slow(database: Database) -> Iterator[_Slow]:
-    slow = _Slow(database.path)
+    slow = _Slow(database.place)
     yield slow
     slow.close()
 

@@ -1,11 +1,11 @@
 """Recorded questions are read without unpacking the decision log again and again."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.store import Place
 
 from dataspine.core.database import Database
 from dataspine.decisions.decision_log import DecisionLog
@@ -28,10 +28,8 @@ class _Counted(Recording):
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(tmp_path / "spine.db")
-    made.migrate()
-    return made
+def database(migrated: Place) -> Database:
+    return Database(migrated)
 
 
 def _event(chunk: int, number: int) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_full_disk_of_the_database(world: World) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big AS SELECT zeroblob(90000) AS x")
 
     world.target.recorder = recorder
-    sa.event.listen(world.database._engine, "begin", bound)
+    sa.event.listen(world.database._store._engine, "begin", bound)
     problems = run_until_space(world, lambda: most.update(pages=2**31))
     assert problems == ["spine.database: database or disk is full"]
 

@@ -1,10 +1,10 @@
 """A database with the lineage tables and the runner's flushes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.store import Place
 
 from dataspine.core.database import Database
 from dataspine.lineage import _tables as tables
@@ -22,8 +22,8 @@ TABLES = (
 )
 
 
-def create(path: Path) -> Database:
-    database = Database(path)
+def create(place: Place) -> Database:
+    database = Database(place)
     with database.begin() as connection:
         for table in TABLES:
             table.create(connection, checkfirst=True)
@@ -34,7 +34,7 @@ def create(path: Path) -> Database:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = create(tmp_path / "spine.db")
+def database(place: Place) -> Iterator[Database]:
+    made = create(place)
     yield made
     made.close()

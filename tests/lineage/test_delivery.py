@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import store
 from tests.lineage.conftest import create
 from tests.lineage.receiver import OK, Reply, receiving
 from tests.lineage.samples import run_event, run_id
@@ -280,14 +281,15 @@ def test_a_receiver_that_left_the_configuration_is_forgotten(setup: Setup) -> No
 WRITER = """
 import sys
 from pathlib import Path
+from tests import store
 from tests.lineage.samples import run_event
 from dataspine.core.database import Database
 from dataspine.core.workspace import Receiver
 from dataspine.lineage import Delivery, Outbox
 
-database = Database(Path(sys.argv[1]))
+database = Database(store.known(sys.argv[1]))
 outbox = Outbox(database)
-Delivery(database, [Receiver("r", sys.argv[2])], dead_letters=Path(sys.argv[1] + ".dlq")).start()
+Delivery(database, [Receiver("r", sys.argv[2])], dead_letters=Path(sys.argv[3])).start()
 number = 0
 while True:
     number += 1
@@ -298,13 +300,13 @@ while True:
 
 
 def test_nothing_is_lost_or_kept_twice_through_kill(setup: Setup, tmp_path: Path) -> None:
-    path = tmp_path / "spine.db"
+    place, letters = store.address(setup.database.place), str(tmp_path / "letters")
     with receiving() as fake:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
         }
-        argv = [sys.executable, "-c", WRITER, str(path), fake.url]
+        argv = [sys.executable, "-c", WRITER, place, fake.url, letters]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment, text=True) as child:
             assert child.stdout is not None
             told = 0
@@ -314,12 +316,12 @@ def test_nothing_is_lost_or_kept_twice_through_kill(setup: Setup, tmp_path: Path
             rest = child.stdout.read().splitlines(keepends=True)
             told = max([told, *(int(line) for line in rest if line.endswith("\n"))])
         setup.delivery(Receiver("r", fake.url)).step()
-        store = LineageStore(setup.database)
+        stored = LineageStore(setup.database)
         # What arrived, twice or once, is kept once; everything told to be written is there.
         other = create(tmp_path / "received.db")
         received = LineageStore(other)
         received.ingest_many([body for _, _, body in fake.requests])
-        for kept in (store, received):
+        for kept in (stored, received):
             runs = {r["id"] for r in kept.runs("job:n:copy", limit=100_000)}
             assert {run_id(n) for n in range(1, told + 1)} <= runs
         other.close()

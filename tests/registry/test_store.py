@@ -3,10 +3,10 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store import Place
 
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import ConflictError, InputError, NotFoundError
@@ -18,8 +18,8 @@ TEXT = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "spine.db")
+def database(place: Place) -> Iterator[Database]:
+    opened = Database(place)
     with opened.begin() as connection:
         metadata.create_all(connection)
     yield opened
@@ -81,7 +81,7 @@ def test_a_version_is_read_back_as_it_was_stored(database: Database) -> None:
 
 
 def test_the_latest_version_is_the_latest_whoever_wrote_it(database: Database) -> None:
-    registry, other = Registry(database), Database(database.path)
+    registry, other = Registry(database), Database(database.place)
     first = publish(database, "a")
     assert (registry.latest("a"), registry.latest("a")) == (first, first)
 

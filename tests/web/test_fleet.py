@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_asks_for_the_chunk_again(client: TestClient, sessio
         # SQLite answers as on a full disk when the file may not grow.
         connection.execute(f"PRAGMA max_page_count = {limit[0]}").close()
 
-    sa.event.listen(session.database._engine, "checkout", bound)
+    sa.event.listen(session.database._store._engine, "checkout", bound)
     many = [_event(f"many-{number}", padding=str(number) * 90) for number in range(4_000)]
     answer = client.post("/logs", json=many)
     limit[0] = 1_000_000

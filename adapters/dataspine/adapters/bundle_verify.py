@@ -24,7 +24,7 @@ def verified(
         bundle = verified_by(data, keys, session.opa_path, channel=channel)
     else:
         bundle = verify(data, session.trust, channel=channel, opa=session.opa_path)
-    if bundle.sequence and session.workspace.database.path.exists():
+    if bundle.sequence and session.workspace.database.exists:
         active = session.bundles.active(bundle.channel)
         if active is not None and bundle.sequence < active.sequence:
             raise IntegrityError(

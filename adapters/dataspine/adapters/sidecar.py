@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.adapters import access
 from dataspine.adapters.policy import DEV, STABLE, dev_key, trust_of
@@ -17,6 +16,7 @@ from dataspine.adapters.session import Session
 from dataspine.bundles import SigningKey
 from dataspine.core.clock import rfc3339
 from dataspine.core.errors import ConflictError, InputError, NotFoundError, of_system
+from dataspine.core.statement import upsert
 from dataspine.decisions._tables import discovery as table
 from dataspine.decisions.sidecar import Discovery, Sidecar
 from dataspine.decisions.sidecar import access as application_access
@@ -126,11 +126,7 @@ def publish_discovery(session: Session, key: SigningKey) -> str:
         "bundle": found.signed(key),
     }
     with session.database.begin() as connection:
-        connection.execute(
-            insert(table)
-            .values(values)
-            .on_conflict_do_update(index_elements=["digest"], set_=values)
-        )
+        upsert(connection, table, values, key=("digest",), change=values)
     return found.digest
 
 

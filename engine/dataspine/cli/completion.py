@@ -50,7 +50,7 @@ def _silently(ctx: typer.Context, found: Callable[[Workspace], Iterable[str]]) -
     folder = ctx.meta.get("workspace")
     try:
         workspace = Workspace.open(folder) if folder else Workspace.find(Path.cwd())
-        return list(found(workspace)) if workspace.database.path.exists() else []
+        return list(found(workspace)) if workspace.database.exists else []
     except Exception:  # also what only a broken database raises
         return []
 

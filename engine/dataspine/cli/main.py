@@ -70,13 +70,17 @@ Point = Annotated[
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     name: Annotated[str | None, typer.Option(help="The workspace's name.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where a PostgreSQL's address is: env:NAME, file:PATH."),
+    ] = None,
 ) -> None:
     """Scaffold a workspace: its files, this clone's own signing key, its database."""
     from dataspine.adapters.init import init as scaffold
 
     output = options().output
     made: list[str] = []
-    workspace = scaffold(folder, name=name, told=made.append)
+    workspace = scaffold(folder, name=name, database=database, told=made.append)
     output.document({"workspace": str(workspace.root), "name": workspace.name, "made": made})
     output.say(Text.assemble("workspace ", (workspace.name, "bold"), f" in {folder}"))
     for entry in made:

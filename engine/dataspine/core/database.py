@@ -1,25 +1,28 @@
-"""``spine.db``: SQLite in WAL mode by default, opened once per process, migrated under a lock.
+"""The database of a workspace: SQLite in a file by default, PostgreSQL for several machines.
 
 Packages declare their tables on ``metadata`` beside the code that uses them; migrations are
-explicit operations in
-``core/migrations`` and import no model. ``tests/core`` proves that both agree.
+explicit operations in ``core/migrations`` and import no model. ``tests/core`` proves that both
+agree. What the two databases say differently is in ``core/statement`` and in the modules of each.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from dataspine.core.errors import IntegrityError, UnavailableError
+from dataspine.core._sqlite import Sqlite
+from dataspine.core.errors import InputError, UnavailableError
 
-__all__ = ["Database", "metadata", "upgrade"]
+if TYPE_CHECKING:
+    from dataspine.core._postgresql import Postgresql
+
+__all__ = ["Database", "metadata", "postgresql_url", "upgrade"]
 
 metadata = sa.MetaData()
 
@@ -30,64 +33,79 @@ _VERSION = sa.text("SELECT version_num FROM alembic_version")
 
 
 class Database:
-    """One workspace's database.
+    """One workspace's database: ``place`` is SQLite's file, or the address of a PostgreSQL.
 
-    ``begin()`` opens a write transaction at once (``BEGIN IMMEDIATE``), so what is read inside it
-    is still true at
-    commit; ``read()`` opens a snapshot. Both raise ``UnavailableError`` when the file is locked
-    for longer than five
-    seconds, full or unreadable.
+    ``begin()`` opens a write transaction in which what is read is still true at commit; ``read()``
+    opens a snapshot. Both raise ``UnavailableError`` when the database is locked for longer than
+    five seconds, full or out of reach.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.url = f"sqlite:///{path}"
-        # SQLite lets writers poll for their turn, at ever longer intervals; threads queue here.
+    def __init__(self, place: Path | sa.URL) -> None:
+        self.place = place
+        self._store = _store(place)
+        # The databases let writers wait for each other, each in its connection; threads queue here.
         self._turn = threading.Lock()
-        self._engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_MS / 1000})
-        sa.event.listen(self._engine, "connect", _configure)
-        sa.event.listen(self._engine, "begin", _begin)
+
+    @property
+    def kind(self) -> str:
+        """``SQLite`` or ``PostgreSQL``."""
+        return self._store.kind
+
+    @property
+    def where(self) -> str:
+        """The file, or host and name: never a password."""
+        return self._store.where
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to open; a server is only known by asking it."""
+        return not isinstance(self.place, Path) or self.place.exists()
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """Open a write transaction: commit at the block's end, roll back when it raises."""
-        with (
-            _translated(self.path),
-            self._turn_to_write(),
-            self._engine.connect().execution_options(spine_begin="BEGIN IMMEDIATE") as connection,
-            connection.begin(),
-        ):
+    def begin(self, of: str | None = None) -> Iterator[sa.Connection]:
+        """Open a write transaction: commit at the block's end, roll back when it raises.
+
+        Nobody else writes meanwhile, in any process. A writer that says ``of`` what it writes, and
+        reads nothing else that others who do so write, has only those of the same thing waiting
+        where the database can do that.
+        """
+        if of is not None and self._store.has_many_writers:
+            with self._store.begin(of) as connection:
+                yield connection
+            return
+        with self._turn_to_write(), self._store.begin(None) as connection:
             yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a read transaction: one consistent snapshot."""
-        with _translated(self.path), self._engine.connect() as connection, connection.begin():
+        with self._store.read() as connection:
             yield connection
 
-    def change_counter(self) -> int:
-        """Return a number that changes when another connection commits (``data_version``)."""
-        with self._engine.connect() as connection:
-            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+    @contextlib.contextmanager
+    def lease(self, name: str, stop: threading.Event, idle: float) -> Iterator[Callable[[], bool]]:
+        """Be the only process that holds ``name``; try every ``idle`` seconds until ``stop``.
+
+        It ends with the process, however that ends. What is yielded tells whether it still holds.
+        """
+        with self._store.lease(name, stop, idle) as holds:
+            yield holds
 
     def migrate(self) -> None:
         """Bring the schema to this program's version, one process at a time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with _translated(self.path), self._engine.begin() as connection:
-                upgrade(connection)
+        with self._store.migration() as connection:
+            upgrade(connection)
 
     def require_current(self) -> None:
         """Raise ``UnavailableError`` unless the schema is this program's."""
         head = _head()
-        with _translated(self.path), self._engine.connect() as connection:
+        with self._store.read() as connection:
             known = sa.inspect(connection).has_table("alembic_version")
             current = connection.scalar(_VERSION) if known else None
         if current != head:
             error = UnavailableError(
                 f"the database is at version {current or 'none'}, this program needs {head}",
-                where=str(self.path),
+                where=self.where,
                 remedy="Run `spine upgrade`.",
                 code="spine.database_version",
             )
@@ -97,7 +115,7 @@ class Database:
     @contextlib.contextmanager
     def _turn_to_write(self) -> Iterator[None]:
         if not self._turn.acquire(timeout=BUSY_MS / 1000):
-            raise _unavailable("database is locked", self.path)
+            raise self._store.locked()
         try:
             yield
         finally:
@@ -105,7 +123,30 @@ class Database:
 
     def close(self) -> None:
         """Close every pooled connection."""
-        self._engine.dispose()
+        self._store.close()
+
+
+def _store(place: Path | sa.URL) -> Sqlite | Postgresql:
+    if isinstance(place, Path):
+        return Sqlite(place, BUSY_MS / 1000)
+    from dataspine.core._postgresql import Postgresql  # noqa: PLC0415 - few workspaces need it
+
+    return Postgresql(place, BUSY_MS / 1000)
+
+
+def postgresql_url(text: str, *, where: str) -> sa.URL:
+    """Return the address of a PostgreSQL; raise ``InputError``, which does not show it."""
+    from dataspine.core._postgresql import address  # noqa: PLC0415 - few workspaces need it
+
+    url = address(text)
+    if url is not None:
+        return url
+    raise InputError(
+        "this is no address of a PostgreSQL",
+        where=where,
+        remedy="Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE.",
+        code="input.database_url",
+    )
 
 
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
@@ -123,55 +164,3 @@ def _head() -> str:
     """Return the newest migration's number, which its file's name begins with."""
     names = (each.name for each in _MIGRATIONS.joinpath("versions").iterdir())
     return max(name.partition("_")[0] for name in names if name.endswith(".py"))
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    # The driver must not begin by itself: `begin` below chooses between a read and a write
-    # transaction.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={BUSY_MS}",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("spine_begin", "BEGIN"))
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.OperationalError as error:
-        raise _unavailable(str(error.orig), path) from error
-    except sa.exc.DatabaseError as error:
-        # Anything more special is a fault of the statement, so of the program.
-        if type(error) is not sa.exc.DatabaseError:
-            raise
-        raise IntegrityError(
-            str(error.orig),
-            where=str(path),
-            remedy="Restore it from a backup; or move it away and run `spine upgrade`, which makes "
-            "an empty one.",
-            code="spine.database_damaged",
-        ) from error
-
-
-def _unavailable(reason: str, path: Path) -> UnavailableError:
-    remedies = {
-        "locked": "Another process holds it; try again.",
-        "full": "Free disk space; nothing was lost.",
-        "readonly": "Check the file's owner and mode.",
-        "disk I/O": "The disk may be full, or over a file-size limit; nothing was lost.",
-        "unable to open": "Run `spine init .` in a new clone; else check the folder's owner, mode "
-        "and disk.",
-    }
-    remedy = next(
-        (text for word, text in remedies.items() if word in reason),
-        "Check the file and try again.",
-    )
-    return UnavailableError(reason, where=str(path), remedy=remedy, code="spine.database")

@@ -25,6 +25,8 @@ from dataspine.core.files import read_text
 __all__ = ["Document", "load_document", "parse_document", "schema", "validator"]
 
 MAX_BYTES = 4 * 1_048_576
+_REFERENCE = 'does not match "^(env'  # the pattern of every secret
+_CREDENTIALS = re.compile(r"://[^\s\"/]*@")
 MAX_DEPTH = 64
 
 
@@ -179,9 +181,18 @@ def _check(document: Document, schema_name: str) -> None:
             remedy=_known_keys(schema_name, error.schema_path, pointer),
             code="input.unknown_key",
         )
+    where = f"{document.name}:{document.line(pointer)}"
+    if error.schema_path[-1:] == ["pattern"] and _REFERENCE in error.message:
+        # What stands there instead may be the secret itself, so it is not shown.
+        raise InputError(
+            f"{pointer}: a secret is given by reference",
+            where=where,
+            remedy="Write env:NAME or file:PATH.",
+            code="input.secret_inline",
+        )
     raise InputError(
-        f"{pointer or 'the file'}: {error.message}",
-        where=f"{document.name}:{document.line(pointer)}",
+        f"{pointer or 'the file'}: {_CREDENTIALS.sub('://***@', error.message)}",
+        where=where,
         remedy="See the file's schema in the reference.",
     )
 

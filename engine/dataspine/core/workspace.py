@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataspine.core.database import Database
+from dataspine.core.database import Database, postgresql_url
 from dataspine.core.document import load_document
 from dataspine.core.errors import NotFoundError
+from dataspine.core.secret import resolve
 
 __all__ = ["FleetSettings", "Receiver", "Settings", "TokenEntry", "TrustEntry", "Workspace"]
 
@@ -79,7 +80,7 @@ class FleetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``spine.yaml``, typed."""
+    """``spine.yaml``, typed; ``database`` is the reference of an address, None for a file."""
 
     name: str
     mode: str
@@ -91,6 +92,7 @@ class Settings:
     compatibility: str = "BACKWARD"
     incompatible_code: int = 409
     logical_types: bool = False
+    database: str | None = None
     opa: str | None = None
     max_policy_age: str | None = None
     on_stale: str = "warn"
@@ -120,6 +122,7 @@ class Settings:
             compatibility=registry.get("compatibility", "BACKWARD"),
             incompatible_code=registry.get("incompatible-code", 409),
             logical_types=registry.get("logical-types", False),
+            database=(value.get("database") or {}).get("url"),
             opa=decisions.get("opa"),
             max_policy_age=decisions.get("max-policy-age"),
             on_stale=decisions.get("on-stale", "warn"),
@@ -170,8 +173,14 @@ class Workspace:
 
     @functools.cached_property
     def database(self) -> Database:
-        """``spine.db``."""
-        return Database(self.state / "spine.db")
+        """``spine.db``, or the PostgreSQL whose address ``database.url`` refers to.
+
+        Raises ``UnavailableError`` when there is nothing behind the reference.
+        """
+        reference = self.settings.database
+        if reference is None:
+            return Database(self.state / "spine.db")
+        return Database(postgresql_url(resolve(reference, root=self.root), where=reference))
 
     @property
     def matrix_path(self) -> Path:

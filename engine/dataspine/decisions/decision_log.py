@@ -21,6 +21,7 @@ from dataspine.core.canonical import parse_json
 from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.statement import add_new, offset_of
 from dataspine.decisions._tables import decision_chunks, decision_log, journal
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.journal import visible
@@ -34,11 +35,9 @@ _MAX_ID = 200
 _MAX_TEXT = 1_000
 _MAIN = "dataspine/main/"
 
-_WRITE = """
-INSERT OR IGNORE INTO decision_log
-  (decision_id, chunk, position, item, at, path, allow, codes, revision, name, clock)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_COLUMNS = tuple(column.name for column in decision_log.c)
+# More than any clock is wrong by, and what a column holds.
+_MAX_AHEAD = 2**31 - 1
 
 
 class _Revision(msgspec.Struct, frozen=True):
@@ -178,7 +177,7 @@ class DecisionLog:
         noted = [(*row[:-1], row[-1] if abs(row[-1]) > self._tolerance else None) for row in rows]
         stored = 0
         if rows:
-            with self._database.begin() as connection:
+            with self._database.begin("decision log") as connection:
                 stored = _write(connection, packed, noted, (instance[:_MAX_ID], rfc3339(now)))
         return Ingested(stored, len(rows) - stored, refused, clock)
 
@@ -203,10 +202,8 @@ class DecisionLog:
                     where=decision_id[:_MAX_ID],
                     remedy="Logs arrive within seconds; see `spine audit reconcile`.",
                 )
-            text = connection.exec_driver_sql(
-                "SELECT ? -> ?", (_text(row.events), f"$[{row.position}]")
-            ).scalar_one()
-        event: dict[str, Any] = parse_json(text, where=decision_id, max_bytes=MAX_PLAIN)
+        raw = bytes(_events(_text(row.events))[row.position])
+        event: dict[str, Any] = parse_json(raw, where=decision_id, max_bytes=MAX_PLAIN)
         return event if row.item is None else item_of(event, row.item)
 
     def search(self, wanted: LogSearch | None = None, *, limit: int = 100) -> list[Logged]:
@@ -294,7 +291,8 @@ class _Seconds:
 
     def _difference(self, second: str) -> int | None:
         try:
-            return round((parse_rfc3339(f"{second}Z") - self._now).total_seconds())
+            ahead = round((parse_rfc3339(f"{second}Z") - self._now).total_seconds())
+            return max(-_MAX_AHEAD, min(ahead, _MAX_AHEAD))
         except InputError:
             return None
 
@@ -353,16 +351,17 @@ def _write(
     rows: list[tuple[Any, ...]],
     sent: tuple[str, str],
 ) -> int:
-    chunk = connection.exec_driver_sql(
-        "INSERT INTO decision_chunks (instance, received_at, events) VALUES (?, ?, ?)",
-        (*sent, packed),
-    ).lastrowid
-    stored = connection.exec_driver_sql(
-        _WRITE, [(decision_id, chunk, *rest) for decision_id, *rest in rows]
-    ).rowcount
+    instance, received_at = sent
+    values = {"instance": instance, "received_at": received_at, "events": packed}
+    (chunk,) = connection.execute(_INSERT_CHUNK, values).inserted_primary_key or (0,)
+    numbered = [(decision_id, chunk, *rest) for decision_id, *rest in rows]
+    stored = add_new(connection, decision_log, _COLUMNS, numbered)
     if not stored:  # a chunk that was sent again
-        connection.exec_driver_sql("DELETE FROM decision_chunks WHERE id = ?", (chunk,))
+        connection.execute(sa.delete(decision_chunks).where(decision_chunks.c.id == chunk))
     return stored
+
+
+_INSERT_CHUNK = sa.insert(decision_chunks)
 
 
 def _sortable(stamp: str) -> str:
@@ -391,7 +390,7 @@ def conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:
     equal = ((columns.path, path), (columns.revision, search.revision), (columns.name, search.name))
     conditions = [column == value for column, value in equal if value is not None]
     if search.code is not None:
-        conditions.append(sa.func.instr(columns.codes, f" {search.code} ") > 0)
+        conditions.append(offset_of(columns.codes, f" {search.code} ") > 0)
     if search.since is not None:
         conditions.append(columns.at >= _moment(search.since))
     if search.until is not None:

@@ -16,13 +16,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.bundles import BundleStore, Publication
 from dataspine.bundles.store import etag_of
 from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.statement import upsert
 from dataspine.core.workspace import FleetSettings
 from dataspine.decisions._tables import (
     discovery,
@@ -96,11 +96,7 @@ class Fleet:
             "actor": actor,
         }
         with self._database.begin() as connection:
-            connection.execute(
-                insert(fleet_tokens)
-                .values(values)
-                .on_conflict_do_update(index_elements=["instance"], set_=values)
-            )
+            upsert(connection, fleet_tokens, values, key=("instance",), change=values)
         return token
 
     def revoke(self, name: str) -> None:
@@ -265,7 +261,7 @@ class Fleet:
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(fleet_instances).order_by(
-                    fleet_instances.c.channel, fleet_instances.c.name
+                    fleet_instances.c.channel.nulls_first(), fleet_instances.c.name
                 )
             ).mappings()
             found = [dict(row) for row in rows]
@@ -317,11 +313,8 @@ class Fleet:
             if row is None and not caller.authenticated:
                 self._make_room(connection)
             identity = {"name": caller.name, "authenticated": caller.authenticated}
-            connection.execute(
-                insert(fleet_instances)
-                .values({"labels": {}, **told, **identity})
-                .on_conflict_do_update(index_elements=list(identity), set_=told)
-            )
+            values = {"labels": {}, **told, **identity}
+            upsert(connection, fleet_instances, values, key=tuple(identity), change=told)
 
     def _make_room(self, connection: sa.Connection) -> None:
         # Anybody on this machine can claim names without end.
@@ -330,7 +323,6 @@ class Fleet:
             sa.select(columns.name)
             .where(~columns.authenticated)
             .order_by(columns.seen_at.desc(), columns.name)
-            .limit(-1)
             .offset(self._settings.max_unauthenticated - 1)
         )
         connection.execute(
@@ -395,11 +387,7 @@ class Fleet:
             return
         key = {"channel": channel, "etag": etag, "instance": instance}
         with self._database.begin() as connection:
-            connection.execute(
-                insert(fleet_failures)
-                .values({**key, "error": error, "at": at})
-                .on_conflict_do_nothing()
-            )
+            upsert(connection, fleet_failures, {**key, "error": error, "at": at}, key=tuple(key))
             same = (fleet_failures.c.channel == channel, fleet_failures.c.etag == etag)
             failed = connection.execute(
                 sa.select(sa.func.count()).select_from(fleet_failures).where(*same)

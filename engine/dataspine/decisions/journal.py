@@ -5,6 +5,7 @@ It is kept apart from what OPA logged on purpose: the audit compares both.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.statement import offset_of
 from dataspine.decisions._tables import flushes, journal
 from dataspine.decisions.decision import Decision
 
@@ -181,7 +183,7 @@ class Journal:
             self._waiting = _Group()
         group.is_over = True
         try:
-            with self._database.begin() as connection:
+            with self._database.begin("journal") as connection:
                 connection.execute(_INSERT, group.rows)
         except BaseException as error:
             group.failure = error
@@ -269,8 +271,8 @@ def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
     if search.revision is not None:
         conditions.append(journal.c.revision.startswith(search.revision, autoescape=True))
     if search.code is not None:
-        codes = sa.func.json_each(journal.c.codes).table_valued("value")
-        conditions.append(sa.exists(sa.select(1).where(codes.c.value == search.code)))
+        codes = sa.cast(journal.c.codes, sa.Text)
+        conditions.append(offset_of(codes, json.dumps(search.code)) > 0)
     if search.since is not None:
         conditions.append(journal.c.at >= _sortable(search.since))
     if search.until is not None:

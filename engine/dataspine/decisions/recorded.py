@@ -1,6 +1,6 @@
 """The distinct questions in OPA's decision log, streamed: each with the times it was asked for.
 
-Each chunk is read once, and SQLite sorts in a temporary table, which it keeps in a file: memory
+Each chunk is read once, and SQLite sorts in a temporary file of its own: memory
 holds one chunk, one batch of questions, and the times of one question.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sqlite3
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ _POSITION, _ITEM = 37, 20
 _MAX_ITEMS = (1 << _ITEM) - 1
 
 _CREATE = """
-CREATE TEMP TABLE asked (
+CREATE TABLE asked (
   path TEXT NOT NULL, question BLOB NOT NULL, at INTEGER NOT NULL,
   row INTEGER NOT NULL
 )
@@ -127,9 +128,10 @@ class Recording:
         self.total = int(connection.execute(count).scalar_one())
 
     def __enter__(self) -> Self:
-        """Read the chunks of the period into the temporary table."""
-        self._connection.exec_driver_sql("DROP TABLE IF EXISTS temp.asked")
-        self._connection.exec_driver_sql(_CREATE)
+        """Read the chunks of the period into the temporary file."""
+        # Without a name: SQLite removes the file by itself, however this process ends.
+        self._sorting = sqlite3.connect("", check_same_thread=False)
+        self._sorting.execute(_CREATE)
         query = (
             sa.select(decision_log.c.chunk, decision_log.c.position, decision_log.c.item)
             .where(*self._period)
@@ -140,12 +142,12 @@ class Recording:
         for chunk, indexed in itertools.groupby(rows, key=itemgetter(0)):
             asked = list(self._asked(chunk, [(position, item) for _, position, item in indexed]))
             if asked:
-                self._connection.exec_driver_sql(_INSERT, asked)
+                self._sorting.executemany(_INSERT, asked)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Drop the temporary table."""
-        self._connection.exec_driver_sql("DROP TABLE IF EXISTS temp.asked")
+        """Remove the temporary file."""
+        self._sorting.close()
 
     def batches(self) -> Iterator[list[Recorded]]:
         """Yield the distinct questions, some at a time, each batch of one point."""
@@ -173,7 +175,7 @@ class Recording:
                 yield *found, chunk << _POSITION | position << _ITEM | number
 
     def _groups(self) -> Iterator[_Group]:
-        rows = self._connection.exec_driver_sql(_SORTED, execution_options={"yield_per": _FETCH})
+        rows = self._sorting.execute(_SORTED)
         for (path, _), asked in itertools.groupby(rows, key=itemgetter(0, 1)):
             moments, numbers = array("q"), array("q")
             for _, _, at, row in asked:

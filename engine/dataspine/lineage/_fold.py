@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.core.canonical import canonical
+from dataspine.core.statement import upsert
 from dataspine.lineage._tables import aliases, datasets, edges, events, jobs, runs
 from dataspine.lineage.validate import event_time, kind_of
 
@@ -100,10 +100,8 @@ class Fold:
         ]
         if not values:
             return
-        adding = insert(table)
-        changed = {c.name: adding.excluded[c.name] for c in table.c if c.name not in key}
-        statement = adding.on_conflict_do_update(index_elements=list(key), set_=changed)
-        self._connection.execute(statement, values)
+        changed = [column.name for column in table.c if column.name not in key]
+        upsert(self._connection, table, values, key=key, change=changed)
 
     def _fold(self, identity: str, body: str, event: dict[str, Any]) -> Row:
         at = event_time(event)

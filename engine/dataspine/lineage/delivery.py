@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import logging
@@ -13,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -166,17 +165,20 @@ class Delivery:
         return self._store.catch_up()
 
     def _loop(self, name: str, step: Callable[[], int]) -> None:
-        with _lease(self._dead_letters.with_name(f"lineage-{name}.lock"), self._stop, self._idle):
-            while not self._stop.is_set():
-                settled = 0
-                try:
-                    settled = step()
-                except DataSpineError as error:
-                    _logger.warning("lineage delivery to %s: %s", name, error)
-                except Exception:
-                    _logger.exception("lineage delivery to %s failed", name)
-                if not settled:
-                    self._stop.wait(self._idle)
+        while not self._stop.is_set():
+            with self._database.lease(f"lineage-{name}", self._stop, self._idle) as holds:
+                while not self._stop.is_set() and holds():
+                    if not self._attempt(name, step):
+                        self._stop.wait(self._idle)
+
+    def _attempt(self, name: str, step: Callable[[], int]) -> int:
+        try:
+            return step()
+        except DataSpineError as error:
+            _logger.warning("lineage delivery to %s: %s", name, error)
+        except Exception:
+            _logger.exception("lineage delivery to %s failed", name)
+        return 0
 
     def _register(self) -> None:
         """Make the configured receivers, and no others, those that events are pending for."""
@@ -430,17 +432,3 @@ def _failed(body: bytes, count: int) -> dict[int, _Answer]:
         }
     except (ValueError, AttributeError, KeyError, TypeError):
         return {}
-
-
-@contextlib.contextmanager
-def _lease(path: Path, stop: threading.Event, idle: float) -> Iterator[None]:
-    """Hold the file's lock, which the kernel frees when its process dies; give up on ``stop``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", opener=_private) as file:
-        while not stop.is_set():
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                stop.wait(idle)
-        yield

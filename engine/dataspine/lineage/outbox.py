@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.core.canonical import canonical, sha256
 from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
+from dataspine.core.statement import upsert
 from dataspine.core.workspace import Receiver
 from dataspine.lineage._tables import deliveries, flushes, outbox, receivers
 from dataspine.lineage.validate import redact, validate
@@ -89,7 +89,7 @@ class Outbox:
                     "flush_id": flush_id,
                 }
             )
-        connection.execute(_INSERT, rows)
+        upsert(connection, outbox, rows, key=("id",))
         return str(rows[-1]["id"])
 
     def discard(self, connection: sa.Connection, flush_id: int) -> int:
@@ -208,12 +208,15 @@ def settle(
 ) -> None:
     """Record outcomes, seq to (``delivered`` or ``dead``, reason), and move the mark up."""
     if outcomes:
-        connection.execute(
-            _SETTLE,
+        upsert(
+            connection,
+            deliveries,
             [
                 {"receiver": receiver, "seq": seq, "state": state, "reason": reason, "at": at}
                 for seq, (state, reason) in outcomes.items()
             ],
+            key=("receiver", "seq"),
+            change=("state", "reason", "at"),
         )
     mark = sa.select(receivers.c.settled_seq).where(receivers.c.receiver == receiver)
     settled = (
@@ -228,7 +231,8 @@ def settle(
     first_open = connection.scalar(sa.select(sa.func.min(outbox.c.seq)).where(is_open))
     if first_open is None:
         first_open = (connection.scalar(sa.select(sa.func.max(outbox.c.seq))) or 0) + 1
-    connection.execute(_MARK, {"receiver": receiver, "settled_seq": first_open - 1})
+    mark_row = {"receiver": receiver, "settled_seq": first_open - 1}
+    upsert(connection, receivers, mark_row, key=("receiver",), change=("settled_seq",))
     connection.execute(
         sa.delete(deliveries).where(
             deliveries.c.receiver == receiver,
@@ -236,18 +240,6 @@ def settle(
             deliveries.c.seq < first_open,
         )
     )
-
-
-_INSERT = insert(outbox).on_conflict_do_nothing(index_elements=["id"])
-_SETTLE_INSERT = insert(deliveries)
-_SETTLE = _SETTLE_INSERT.on_conflict_do_update(
-    index_elements=["receiver", "seq"],
-    set_={name: _SETTLE_INSERT.excluded[name] for name in ("state", "reason", "at")},
-)
-_MARK_INSERT = insert(receivers)
-_MARK = _MARK_INSERT.on_conflict_do_update(
-    index_elements=["receiver"], set_={"settled_seq": _MARK_INSERT.excluded.settled_seq}
-)
 
 
 def _visible() -> sa.ColumnElement[bool]:

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
+from dataspine.core.statement import upsert
 from dataspine.registry._tables import schema_settings
 from dataspine.registry.compatibility import require_level
 
@@ -87,11 +87,9 @@ class SubjectSettings:
 
     def _set(self, subject: str, changed: Mapping[str, Any], actor: str, at: datetime) -> None:
         told = {**changed, "changed_at": rfc3339(at), "changed_by": actor}
-        statement = insert(schema_settings).values(subject=subject, **told)
+        row = {"subject": subject, **told}
         with self._database.begin() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["subject"], set_=told)
-            )
+            upsert(connection, schema_settings, row, key=("subject",), change=told)
 
     def _rows(self, subject: str, connection: sa.Connection | None) -> tuple[_Own, _Own]:
         if connection is None:

@@ -14,6 +14,7 @@ from dataspine.core.canonical import digest
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.core.statement import continue_after, upsert
 from dataspine.registry._tables import schema_references, schema_removals, schema_versions, schemas
 from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
@@ -449,13 +450,15 @@ class Registry:
             return int(known)
         if wanted is not None and connection.scalar(_KNOWN_ID, {"id": wanted}) is not None:
             raise _taken(f"id {wanted}")
-        row = {"type": parsed.type, "digest": parsed.digest, "text": parsed.text}
+        row: dict[str, Any] = {"type": parsed.type, "digest": parsed.digest, "text": parsed.text}
         row["identity"] = identity
-        chosen = {} if wanted is None else {"id": wanted}
-        key = connection.execute(_INSERT_SCHEMA, {**row, **chosen}).inserted_primary_key
-        if key is None:
-            raise RuntimeError("the database gave no id")
-        return int(key[0])
+        if wanted is not None:
+            row["id"] = wanted
+        upsert(connection, schemas, row, key=("identity",))
+        if wanted is not None:
+            continue_after(connection, schemas, "id")
+        # Ours, or that of who gave one to the same content of another subject meanwhile.
+        return int(connection.execute(_ID_OF_IDENTITY, {"identity": identity}).scalar_one())
 
 
 def _select() -> sa.Select[Any]:
@@ -466,7 +469,6 @@ def _select() -> sa.Select[Any]:
 
 
 # Made once: to build a statement takes longer than to run it.
-_INSERT_SCHEMA = sa.insert(schemas)
 _INSERT_VERSION = sa.insert(schema_versions)
 _ID_OF_IDENTITY = sa.select(schemas.c.id).where(schemas.c.identity == sa.bindparam("identity"))
 _OF_SUBJECT = schema_versions.c.subject == sa.bindparam("subject")

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.cdc._plan import Entries, Segment, entries, fill, segments
 from dataspine.cdc._tables import flushes, outcomes
@@ -29,6 +28,7 @@ from dataspine.cdc.route import Route, Table
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
+from dataspine.core.statement import upsert
 from dataspine.decisions.journal import count_rows, release
 
 __all__ = [
@@ -501,12 +501,7 @@ def _mark(database: Database, uids: Sequence[str]) -> None:
                 {"route": route, "sink": sink, "outcome": word, "records": number}
                 for word, number in counts.items()
             ]
-            statement = insert(outcomes)
-            total = outcomes.c.records + statement.excluded.records
-            keys = ["route", "sink", "outcome"]
-            connection.execute(
-                statement.on_conflict_do_update(keys, set_={"records": total}), added
-            )
+            upsert(connection, outcomes, added, key=("route", "sink", "outcome"), add=("records",))
 
 
 def _discard(database: Database, uids: Sequence[str]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from dataspine.cdc._tables import outcomes
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import NotFoundError
+from dataspine.core.statement import upsert
 
 __all__ = ["RouteStore", "StoredRoute", "applied"]
 
@@ -59,8 +59,8 @@ class RouteStore:
             "decision_id": route.decision_id,
             "applied_at": route.applied_at,
         }
-        statement = insert(routes).values(name=route.name, status=dict(route.status), **row)
-        connection.execute(statement.on_conflict_do_update(["name"], set_=row))
+        values = {"name": route.name, "status": dict(route.status), **row}
+        upsert(connection, routes, values, key=("name",), change=row)
 
     def get(self, name: str) -> StoredRoute:
         """Return a route; raise ``NotFoundError`` when it was not applied."""

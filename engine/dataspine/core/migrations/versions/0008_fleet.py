@@ -16,7 +16,6 @@ CHUNK = 1_000
 def upgrade() -> None:
     """Create the tables, and move what was logged into chunks."""
     op.drop_index("decision_log_at", "decision_log")
-    op.rename_table("decision_log", "decision_log_rows")
     op.create_table(
         "decision_chunks",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -26,7 +25,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
-        "decision_log",
+        "decision_log_index",
         sa.Column("decision_id", sa.Text, primary_key=True),
         sa.Column("chunk", sa.Integer, nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
@@ -40,6 +39,9 @@ def upgrade() -> None:
         sa.Column("clock", sa.Integer),
         sqlite_with_rowid=False,
     )
+    _move(op.get_bind())
+    op.drop_table("decision_log")
+    op.rename_table("decision_log_index", "decision_log")
     op.create_index("decision_log_at", "decision_log", ["at"])
     op.create_index("decision_log_name", "decision_log", ["name", "at"])
     op.create_table(
@@ -100,13 +102,11 @@ def upgrade() -> None:
         sa.Column("bundle", sa.LargeBinary, nullable=False),
     )
     op.create_index("discovery_published", "discovery", ["published_at"])
-    _move(op.get_bind())
-    op.drop_table("decision_log_rows")
 
 
 def _move(connection: sa.Connection) -> None:
     rows = connection.exec_driver_sql(
-        "SELECT decision_id, at, path, revision, received_at, document FROM decision_log_rows"
+        "SELECT decision_id, at, path, revision, received_at, document FROM decision_log"
         " ORDER BY at"
     ).fetchall()
     for start in range(0, len(rows), CHUNK):
@@ -132,8 +132,8 @@ def _index(connection: sa.Connection, chunk: int | None, position: int, row: Any
     name = facts.get("name") if isinstance(facts, dict) else None
     second, _, fraction = at.removesuffix("Z").partition(".")
     connection.exec_driver_sql(
-        "INSERT INTO decision_log (decision_id, chunk, position, at, path, allow, codes, revision,"
-        " name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO decision_log_index (decision_id, chunk, position, at, path, allow, codes,"
+        " revision, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             decision_id,
             chunk,

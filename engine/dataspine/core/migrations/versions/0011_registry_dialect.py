@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -40,13 +38,15 @@ def upgrade() -> None:
         sa.Column("schema_id", sa.Integer, nullable=False),
         sqlite_autoincrement=True,
     )
-    rows = op.get_bind().exec_driver_sql(
-        """SELECT subject, number, "references" FROM schema_versions WHERE "references" <> '[]'"""
+    versions = sa.table(
+        "schema_versions",
+        *map(sa.column, ("subject", "number")),
+        sa.column("references", sa.JSON),
     )
     found = {
-        (subject, number, each["subject"], each["version"])
-        for subject, number, text in rows
-        for each in json.loads(text)
+        (row.subject, row.number, each["subject"], each["version"])
+        for row in op.get_bind().execute(sa.select(versions))
+        for each in row.references
     }
     names = ("subject", "number", "to_subject", "to_number")
     op.bulk_insert(references, [dict(zip(names, each, strict=True)) for each in sorted(found)])

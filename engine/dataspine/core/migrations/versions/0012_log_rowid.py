@@ -16,9 +16,8 @@ def upgrade() -> None:
     """Copy the table into one that is sorted by its rows' numbers."""
     op.drop_index("decision_log_at", "decision_log")
     op.drop_index("decision_log_name", "decision_log")
-    op.rename_table("decision_log", "decision_log_by_id")
     op.create_table(
-        "decision_log",
+        "decision_log_by_row",
         sa.Column("decision_id", sa.Text, primary_key=True),
         sa.Column("chunk", sa.Integer, nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
@@ -32,9 +31,10 @@ def upgrade() -> None:
         sa.Column("clock", sa.Integer),
     )
     op.execute(
-        f"INSERT INTO decision_log ({_COLUMNS})"  # noqa: S608 - names of columns
-        f" SELECT {_COLUMNS} FROM decision_log_by_id ORDER BY chunk, position, item"
+        f"INSERT INTO decision_log_by_row ({_COLUMNS})"  # noqa: S608 - names of columns
+        f" SELECT {_COLUMNS} FROM decision_log ORDER BY chunk, position, item"
     )
-    op.drop_table("decision_log_by_id")
+    op.drop_table("decision_log")
+    op.rename_table("decision_log_by_row", "decision_log")
     op.create_index("decision_log_at", "decision_log", ["at"])
     op.create_index("decision_log_name", "decision_log", ["name", "at"])
