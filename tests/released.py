@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests import store
 from tests.command import run
 
-from dataspine.adapters.init import init
 from dataspine.bundles import SigningKey, generate_key
 from dataspine.core.workspace import Workspace
 
@@ -95,7 +95,7 @@ class Released:
 
 def make_released(folder: Path, opa: Path) -> Released:
     """Scaffold a released workspace in ``folder`` that trusts one new key, ``release-1``."""
-    init(folder / "shop", name="shop", told=lambda _: None)
+    store.scaffold(folder / "shop")
     generate_key(folder / "release.pem")
     trusted = SigningKey.load(folder / "release.pem", id="release-1").trusted(channels=CHANNELS)
     path = folder / "shop" / "spine.yaml"

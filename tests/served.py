@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dataspine.adapters.init import init
+from tests import store
+
 from dataspine.core.process import spawn, stop
 from dataspine.core.workspace import Workspace
 
@@ -23,10 +24,12 @@ def served(folder: Path, opa: Path) -> Iterator[str]:
 
 
 @contextmanager
-def replicas(folder: Path, opa: Path, count: int) -> Iterator[tuple[Workspace, list[str]]]:
+def replicas(
+    folder: Path, opa: Path, count: int, kind: str = store.KIND
+) -> Iterator[tuple[Workspace, list[str]]]:
     """Run several services on one new workspace; yield it and their addresses."""
-    workspace = init(folder / "shop", name="shop", told=lambda _: None)
     with ExitStack() as stack:
+        workspace = stack.enter_context(store.workspace(folder / "shop", kind))
         started = [stack.enter_context(service(workspace, opa)) for _ in range(count)]
         yield workspace, [address for _, address in started]
 

@@ -53,19 +53,22 @@ def drop(place: Place) -> None:
 
 
 @contextlib.contextmanager
-def workspace(folder: Path, kind: str = KIND, *, name: str = "shop") -> Iterator[Workspace]:
-    """Make a workspace on a new database."""
-    if kind == "sqlite":
-        yield init(folder, name=name, told=lambda _: None)
-        return
-    found = place(folder, kind)
-    # The reference is seen from the workspace, by its processes too.
-    told = folder.with_name(f"{folder.name}.database")
-    told.write_text(address(found))
-    made = init(folder, name=name, database=f"file:../{told.name}", told=lambda _: None)
+def workspace(folder: Path, kind: str = KIND) -> Iterator[Workspace]:
+    """Make a workspace on a new database, which ends with the block."""
+    made = scaffold(folder, kind)
     yield made
     made.database.close()
-    drop(found)
+    drop(made.database.place)
+
+
+def scaffold(folder: Path, kind: str = KIND) -> Workspace:
+    """Make a workspace on a new database, which ends with the run."""
+    if kind == "sqlite":
+        return init(folder, name="shop", told=lambda _: None)
+    # The reference is seen from the workspace, by its processes too.
+    told = folder.with_name(f"{folder.name}.database")
+    told.write_text(address(place(folder, kind)))
+    return init(folder, name="shop", database=f"file:../{told.name}", told=lambda _: None)
 
 
 def known(address: str) -> Place:

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import store
 
-from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.core.workspace import Workspace
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return init(tmp_path / "shop", name="shop", told=lambda _: None)
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with store.workspace(tmp_path / "shop") as made:
+        yield made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from tests import store
 from tests.served import replicas
 from tests.sidecar import until
 
@@ -24,11 +25,11 @@ WRITERS = 6
 ROUNDS = 8
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=store.KINDS)
 def shared(
-    tmp_path_factory: pytest.TempPathFactory, opa: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, opa: Path
 ) -> Iterator[tuple[Workspace, list[str]]]:
-    with replicas(tmp_path_factory.mktemp("race"), opa, 2) as made:
+    with replicas(tmp_path_factory.mktemp("race"), opa, 2, request.param) as made:
         yield made
 
 

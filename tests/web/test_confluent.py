@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests import store
 
-from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
 
@@ -29,8 +29,7 @@ UNTAGGED = record({"name": "email", "type": "string"})
 
 @pytest.fixture
 def session(tmp_path: Path, opa: Path) -> Iterator[Session]:
-    workspace = init(tmp_path / "shop", name="shop", told=lambda _: None)
-    with Session(workspace, opa=opa) as opened:
+    with store.workspace(tmp_path / "shop") as workspace, Session(workspace, opa=opa) as opened:
         yield opened
 
 

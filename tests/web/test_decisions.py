@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests import store
 
-from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
 from dataspine.web.schemas import SchemaBody
@@ -18,8 +18,8 @@ PII = '{"type": "record", "name": "A", "fields": [{"name": "email", "type": "str
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[TestClient]:
-    workspace = init(tmp_path_factory.mktemp("web") / "shop", name="shop", told=lambda _: None)
-    with Session(workspace, opa=opa) as session:
+    folder = tmp_path_factory.mktemp("web") / "shop"
+    with store.workspace(folder) as workspace, Session(workspace, opa=opa) as session:
         made = TestClient(
             create_app(session), base_url="http://127.0.0.1", raise_server_exceptions=False
         )

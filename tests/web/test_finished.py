@@ -1,12 +1,14 @@
 """Finished schemas: kept, bounded, and forgotten when their schema is removed."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from dataspine.core.errors import UnavailableError
 from dataspine.web import finished
 from dataspine.web.finished import FinishedSchemas
 
@@ -37,12 +39,19 @@ def ask(app: FinishedSchemas, *requests: tuple[str, str, bytes]) -> list[tuple[i
             async def send(message: Any, sent: list[Any] = sent) -> None:
                 sent.append(message)
 
-            scope = {"type": "http", "method": method, "path": path, "query_string": query}
-            await app(scope, _nothing, send)
+            await app(_scope(method, path, query), _nothing, send)
             answers.append((sent[0]["status"], sent[1]["body"]))
         return answers
 
     return asyncio.run(run())
+
+
+def _scope(method: str, path: str, query: bytes = b"") -> dict[str, Any]:
+    return {"type": "http", "method": method, "path": path, "query_string": query}
+
+
+async def _ignore(_message: Any) -> None:
+    pass
 
 
 async def _nothing() -> Any:
@@ -112,6 +121,58 @@ def test_a_schema_that_is_removed_while_it_is_read_is_not_kept() -> None:
     app = FinishedSchemas(registry, removed_meanwhile)
     ask(app, get("/schemas/ids/7"), get("/schemas/ids/7"), get("/schemas/ids/7"))
     assert registry.asked == ["/schemas/ids/8", "/schemas/ids/7", "/schemas/ids/7"]
+
+
+def test_a_removal_during_an_answer_that_was_seen_is_not_undone_by_it() -> None:
+    registry = Registry()
+    app = FinishedSchemas(registry, registry.removed)
+    ask(app, get("/schemas/ids/8"))
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = registry(scope, receive, send)
+        if scope["path"] == "/schemas/ids/7" and not registry.gone:
+            registry.gone.append(7)
+            await app(_scope("GET", "/schemas/ids/8"), receive, _ignore)  # it looks
+        await answer
+
+    app = FinishedSchemas(slow, registry.removed)
+    ask(app, get("/schemas/ids/8"), get("/schemas/ids/7"), get("/schemas/ids/7"))
+    assert registry.asked[-2:] == ["/schemas/ids/7"] * 2
+
+
+def test_requests_that_come_together_share_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, looks, gate = Registry(), [0], threading.Event()
+    monkeypatch.setattr(finished, "LATE_SECONDS", 10.0)
+
+    def removed(after: int) -> tuple[int, list[int]]:
+        looks[0] += 1
+        assert gate.wait(10)
+        return registry.removed(after)
+
+    async def together() -> None:
+        app = FinishedSchemas(registry, removed)
+        asked = [app(_scope("GET", "/schemas/ids/7"), _nothing, _ignore) for _ in range(5)]
+        asyncio.get_running_loop().call_later(0, gate.set)
+        await asyncio.gather(*asked)
+
+    asyncio.run(together())
+    assert looks == [1]
+
+
+def test_a_registry_that_cannot_be_asked_answers_for_itself() -> None:
+    registry, down = Registry(), [False]
+
+    def removed(after: int) -> tuple[int, list[int]]:
+        if down[0]:
+            raise UnavailableError("gone")
+        return registry.removed(after)
+
+    app, path = FinishedSchemas(registry, removed), "/schemas/ids/7"
+    ask(app, get(path))
+    down[0], registry.status = True, 503
+    assert ask(app, get(path), get(path)) == [(503, b"{}")] * 2
+    down[0] = False
+    assert ask(app, get(path)) == [(200, b"{}")]
 
 
 def test_what_was_not_found_is_asked_for_again() -> None:

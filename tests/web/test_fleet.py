@@ -3,14 +3,15 @@
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
+from tests import store
 
-from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
 
@@ -19,8 +20,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[Session]:
-    workspace = init(tmp_path_factory.mktemp("fleet") / "shop", name="shop", told=lambda _: None)
-    with Session(workspace, opa=opa, actor="ada") as session:
+    with ExitStack() as stack:
+        workspace = stack.enter_context(store.workspace(tmp_path_factory.mktemp("fleet") / "shop"))
+        session = stack.enter_context(Session(workspace, opa=opa, actor="ada"))
         assert session.active.sequence == 1
         yield session
 
@@ -86,6 +88,7 @@ def test_bad_input_is_a_problem(
     assert (answer.status_code, bool(answer.json()["code"])) == (status, True)
 
 
+@store.only_sqlite
 def test_a_disk_that_is_full_asks_for_the_chunk_again(client: TestClient, session: Session) -> None:
     with session.database.read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()

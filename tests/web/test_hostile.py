@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests import store
 from tests.facts import schema_facts
 
-from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
 
@@ -48,8 +48,8 @@ BODIES = {
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[TestClient]:
-    workspace = init(tmp_path_factory.mktemp("web") / "shop", name="shop", told=lambda _: None)
-    with Session(workspace, opa=opa) as session:
+    folder = tmp_path_factory.mktemp("web") / "shop"
+    with store.workspace(folder) as workspace, Session(workspace, opa=opa) as session:
         app = create_app(session)
         yield TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests import store
 from tests.lineage.conftest import create
 from tests.lineage.samples import run_event, run_id
 from tests.lineage.service import application
@@ -20,8 +21,8 @@ COPIES = ROOT / "web/dataspine/web/static/lineage"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = create(tmp_path / "spine.db")
+def database(place: store.Place) -> Iterator[Database]:
+    made = create(place)
     yield made
     made.close()
 

@@ -6,12 +6,16 @@ changes: only its removal, by this process or another, ends an answer.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dataspine.core.errors import UnavailableError
 
 __all__ = ["FinishedSchemas"]
 
@@ -48,36 +52,57 @@ class FinishedSchemas:
         self._bytes = 0
         self._seen = -1
         self._looked = 0.0
+        # Of its own: a look neither blocks the loop nor waits behind slow requests.
+        self._thread = ThreadPoolExecutor(1, "removed")
+        self._looking: asyncio.Task[bool] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a known schema, or pass the request on and learn its answer."""
         if not scope.get("path", "").startswith("/schemas/ids/") or scope["method"] != "GET":
             await self._app(scope, receive, send)
             if scope.get("method") == "DELETE":
-                self._looked = 0.0  # our own removal is seen at once
+                # Our own removal is seen at once; a look that has begun may not have it.
+                self._looked, self._looking = 0.0, None
             return
         match = _PATH.fullmatch(scope["path"])
         if match is None or not _QUERY.fullmatch(scope["query_string"]):
             await self._app(scope, receive, send)
             return
-        self._forget_removed()
-        finished = self._known.get(match[1])
+        is_fresh = time.monotonic() - self._looked < LATE_SECONDS or await self._look()
+        # What is known of a registry that cannot be asked may have been removed.
+        finished = self._known.get(match[1]) if is_fresh else None
         if finished is None:
             await self._app(scope, receive, self._learning(match[1], send))
             return
         await send(finished.start)
         await send(finished.body)
 
-    def _forget_removed(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < LATE_SECONDS:
-            return
-        self._seen, gone = self._removed(self._seen)
-        self._looked = now
+    async def _look(self) -> bool:
+        """Forget what was removed; requests that come meanwhile wait for the same look."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._forget_removed())
+        looking = self._looking
+        try:
+            return await asyncio.shield(looking)
+        finally:
+            if self._looking is looking:
+                self._looking = None
+
+    async def _forget_removed(self) -> bool:
+        began, seen = time.monotonic(), self._seen
+        looking = asyncio.get_running_loop().run_in_executor(self._thread, self._removed, seen)
+        try:
+            newest, gone = await looking
+        except UnavailableError:
+            return False
+        self._seen = max(newest, self._seen)
+        if self._looking is asyncio.current_task():
+            self._looked = began
         for identifier in gone:
             finished = self._known.pop(str(identifier), None)
             if finished is not None:
                 self._bytes -= len(finished.body["body"])
+        return True
 
     def _learning(self, identifier: str, send: Send) -> Send:
         started: list[Message] = []
@@ -89,8 +114,8 @@ class FinishedSchemas:
             elif (
                 not message.get("more_body")
                 and started[0]["status"] == 200
-                # A removal that came in between may be of this one.
-                and seen == self._removed(seen)[0]
+                # A removal that was seen in between may be of this one; the next look sees others.
+                and seen == self._seen
             ):
                 self._keep(identifier, _Finished(started[0], message))
             await send(message)
