@@ -12,11 +12,19 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 # OPA lives in the user's cache; tests and linters find it there as `spine` itself does.
 export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
 
-.PHONY: help setup demo test test-unit test-faults lint policy mutants check bench bundle docs \
+# What reads and writes the database; the rest is the same on either.
+STORES := $(addprefix tests/,bundles/test_store.py cdc/test_flush.py cdc/test_heartbeat.py \
+  decisions/test_decision_log.py decisions/test_fleet.py \
+  decisions/test_journal.py decisions/test_recorded.py integration/test_policy_impact.py \
+  integration/test_schema_publish.py integration/test_schema_transfer.py lineage/test_delivery.py \
+  lineage/test_outbox.py lineage/test_store.py registry/test_store.py web/test_app.py \
+  web/test_bundles.py web/test_confluent.py web/test_fleet.py web/test_hostile.py)
+
+.PHONY: help setup demo test test-unit test-postgres test-faults lint policy mutants check bench bundle docs \
   conftest kafka static wheel lock clean
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready $(CACHE)/bin/opa  ## Create .venv with locked dependencies and install OPA
 	@echo "Ready. Try: make demo"
@@ -67,6 +75,9 @@ test: setup bundle  ## Run the tests, without the long fault tests
 test-unit: .venv/.ready  ## Run only what needs no real component
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not integration and not faults and not bench" $(ARGS)
 
+test-postgres: setup bundle  ## Run the tests of what is stored with PostgreSQL (2 minutes)
+	SPINE_TEST_DATABASE=postgres $(BIN)/python -m pytest -q $(PARALLEL) $(STORES) $(ARGS)
+
 test-faults: setup bundle  ## Run the long kill and load tests
 	$(BIN)/python -m pytest -q -m faults tests/faults $(ARGS)
 
@@ -86,7 +97,7 @@ policy: setup  ## Format, check, lint and test the Rego
 mutants: setup  ## The same, and change each line to see if a test notices
 	$(BIN)/spine policy check policies --mutants $(ARGS)
 
-check: lint mutants test  ## Run what CI runs, but for the fault tests
+check: lint mutants test test-postgres  ## Run what CI runs, but for the fault tests
 
 bench: setup bundle  ## Measure against the targets: JSON and a table
 	$(BIN)/python -m tests.bench $(ARGS)

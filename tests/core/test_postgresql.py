@@ -43,11 +43,14 @@ def database(address: sa.URL) -> Iterator[Database]:
         yield opened
 
 
-def test_models_and_migrations_agree(database: Database) -> None:
-    with database.read() as connection:
+@pytest.mark.parametrize("kind", store.KINDS)
+def test_models_and_migrations_agree(tmp_path: Path, kind: str) -> None:
+    place = store.place(tmp_path, kind, migrated=True)
+    with contextlib.closing(Database(place)) as database, database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    database.require_current()
+        database.require_current()
+    store.drop(place)
 
 
 def test_text_is_compared_byte_by_byte(database: Database) -> None:

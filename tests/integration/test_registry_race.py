@@ -47,12 +47,12 @@ def schema(*fields: str) -> dict[str, str]:
 
 
 def race(urls: list[str], subject: str, bodies: list[dict[str, str]]) -> list[tuple[int, Any]]:
-    """Register the bodies at once, each at the next service."""
+    """Register the bodies at once, each at the next service; ``{}`` in a subject is the number."""
     start = Barrier(len(bodies))
 
     def write(number: int) -> tuple[int, Any]:
         start.wait()
-        path = f"/subjects/{subject}/versions"
+        path = f"/subjects/{subject.format(number)}/versions"
         return ask(urls[number % len(urls)], "POST", path, bodies[number])
 
     with ThreadPoolExecutor(len(bodies)) as pool:
@@ -70,6 +70,18 @@ def test_writers_of_the_same_schema_get_the_same_id(
         assert answers[0][1]["version"] == 1
         with Session(workspace) as session:
             assert len(session.registry.versions(subject, deleted="shown")) == 1
+
+
+def test_writers_of_one_content_under_many_subjects_get_the_same_id(
+    shared: tuple[Workspace, list[str]],
+) -> None:
+    workspace, urls = shared
+    for number in range(ROUNDS):
+        answers = race(urls, f"twin-{number}-{{}}", [schema(f"twin{number}")] * WRITERS)
+        assert len({answer["id"] for status, answer in answers if status == 200}) == 1, answers
+        assert [status for status, _ in answers] == [200] * WRITERS, answers
+        with Session(workspace) as session:
+            assert len(session.registry.uses(answers[0][1]["id"])) == WRITERS
 
 
 def test_writers_of_conflicting_schemas_have_one_winner(
