@@ -9,6 +9,7 @@ from tests.store import Place
 
 from dataspine.bundles import BundleStore, Content, SigningKey, Trust, build
 from dataspine.bundles import generate_key as generate
+from dataspine.bundles._tables import archives, bundles
 from dataspine.core.database import Database, metadata
 
 
@@ -32,11 +33,11 @@ def trust(key: SigningKey) -> Trust:
 def database(place: Place) -> Iterator[Database]:
     found = Database(place)
     with found.begin() as connection:
-        metadata.create_all(connection, tables=[metadata.tables["bundles"]])
+        metadata.create_all(connection, tables=[bundles, archives])
     yield found
     found.close()
 
 
 @pytest.fixture
-def store(database: Database, tmp_path: Path) -> BundleStore:
-    return BundleStore(database, tmp_path / "bundles")
+def store(database: Database) -> BundleStore:
+    return BundleStore(database)

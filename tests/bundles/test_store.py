@@ -2,7 +2,6 @@
 
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from tests.bundles.sample import PRODUCT, inputs
@@ -22,6 +21,7 @@ from dataspine.bundles import (
     sign,
     verify,
 )
+from dataspine.bundles._tables import archives
 from dataspine.core.database import Database
 from dataspine.core.errors import (
     ConflictError,
@@ -35,8 +35,8 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(database: Database, tmp_path: Path) -> BundleStore:
-    return BundleStore(database, tmp_path / "bundles", clock=lambda: NOW)
+def store(database: Database) -> BundleStore:
+    return BundleStore(database, clock=lambda: NOW)
 
 
 class Publish:
@@ -168,8 +168,7 @@ def test_who_waits_hears_of_a_publication(
     same_process: bool,
 ) -> None:
     publish(content)
-    folder = store._folder
-    reader = store if same_process else BundleStore(Database(database.place), folder)
+    reader = store if same_process else BundleStore(Database(database.place))
     source = ChannelSource(reader, "dev", publish.trust)
     known = source.current()
     assert known is not None
@@ -220,14 +219,17 @@ def test_every_content_stays_retrievable_by_its_digest_with_its_origin(
 
 
 def test_a_content_is_taken_from_the_channel_that_still_holds_it_whole(
-    store: BundleStore, key: SigningKey, trust: Trust, content: Content, tmp_path: Path
+    store: BundleStore, database: Database, key: SigningKey, trust: Trust, content: Content
 ) -> None:
     ada = Publisher(key, trust, "ada")
     store.release(content, "dev", ada)
     store.release(content, "stable", ada)
-    (tmp_path / "bundles" / "stable-1.tar.gz").write_bytes(b"gone")
+    with database.begin() as connection:
+        stable = archives.c.channel == "stable"
+        connection.execute(archives.update().where(stable).values(data=b"gone"))
     assert store.content(content.digest) == content
-    (tmp_path / "bundles" / "dev-1.tar.gz").unlink()
+    with database.begin() as connection:
+        connection.execute(archives.delete().where(~stable))
     with pytest.raises(IntegrityError) as caught:
         store.content(content.digest)
     assert caught.value.code == "bundle.tampered"

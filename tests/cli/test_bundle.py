@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.released import NEVER, Released, make_released
 
+from dataspine.adapters.session import Session
 from dataspine.bundles import archive
 
 pytestmark = pytest.mark.integration
@@ -102,7 +103,8 @@ def test_a_bundle_signed_elsewhere_is_published_as_it_is(shop: Released) -> None
     code, out, err = shop.spine("bundle", "publish", "b.tar.gz", "--json", SPINE_KEY="")
     assert (code, err) == (0, "")
     assert json.loads(out)["sequence"] == 1
-    served = (shop.root / ".spine/bundles/stable-1.tar.gz").read_bytes()
+    with Session(shop.workspace, opa=shop.opa) as session:
+        served = session.bundles.bytes_of("stable", 1)
     assert served == (shop.root / "b.tar.gz").read_bytes()
 
 

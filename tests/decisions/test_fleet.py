@@ -42,8 +42,8 @@ def database(migrated: Place) -> Iterator[Database]:
 
 
 @pytest.fixture
-def store(database: Database, tmp_path: Path, time: Time) -> BundleStore:
-    return BundleStore(database, tmp_path / "bundles", clock=time)
+def store(database: Database, time: Time) -> BundleStore:
+    return BundleStore(database, clock=time)
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests.released import Released, make_released
 
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
+from dataspine.bundles._tables import archives, bundles
 from dataspine.decisions.journal import Search
 from dataspine.lineage.outbox import LOCAL, pending
 
@@ -116,10 +118,10 @@ def test_kills_during_publish_leave_no_half_channel(shop: Released) -> None:
             # The first publication and its journal row came together.
             assert len(session.journal.list()) == 1
     assert seen >= KILLS
-    # Whoever publishes next is not held up, and takes away what the killed ones left.
+    # Whoever publishes next is not held up.
     last = shop.document("bundle", "publish")
     assert last["changed"] is True
-    assert not list((shop.root / ".spine/bundles").glob("*.part"))
+    _require_whole(shop)
     answer = shop.document("bundle", "status")[2]
     assert answer["active"]["revision"] == last["revision"]
 
@@ -146,4 +148,12 @@ def test_kills_during_promote_leave_no_half_step(shop: Released) -> None:
     assert seen > 1
     shop.rules(contract="error")
     assert shop.document("bundle", "publish")["changed"] is True
-    assert not list((shop.root / ".spine/bundles").glob("*.part"))
+    _require_whole(shop)
+
+
+def _require_whole(shop: Released) -> None:
+    """Every publication has its bytes, and no bytes lie there of which none tells."""
+    with Session(shop.workspace, opa=shop.opa) as session, session.database.read() as connection:
+        published = sa.select(bundles.c.sequence).where(bundles.c.revision.is_not(None))
+        kept = sa.select(archives.c.sequence)
+        assert set(connection.scalars(kept)) == set(connection.scalars(published))

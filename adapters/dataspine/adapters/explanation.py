@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -91,7 +90,7 @@ def _files(workspace: Workspace | None) -> Mapping[str, bytes]:
         return packaged().files
     if workspace.settings.mode == "dev":
         return content_of(workspace).files
-    store = BundleStore(workspace.database, Path(workspace.state / "bundles"))
+    store = BundleStore(workspace.database)
     current = store.current(STABLE)
     return packaged().files if current is None else open_archive(current[1])
 

@@ -108,7 +108,7 @@ class Session:
     @functools.cached_property
     def bundles(self) -> BundleStore:
         """The bundles of every channel."""
-        return BundleStore(self.database, self.workspace.state / "bundles")
+        return BundleStore(self.database)
 
     @functools.cached_property
     def approvals(self) -> Approvals:

@@ -21,6 +21,15 @@ bundles = sa.Table(
     sa.UniqueConstraint("channel", "digest", "sequence"),
 )
 
+# What is served, byte by byte; written with the row that says so.
+archives = sa.Table(
+    "bundle_archives",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
 # An approval is of one step: from what the channel served (`base`, 0 for nothing) to a content.
 approvals = sa.Table(
     "bundle_approvals",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.bundles._tables import bundles
+from dataspine.bundles._tables import archives, bundles
 from dataspine.bundles.content import Content
 from dataspine.bundles.keys import Signer, Trust, TrustedKey
 from dataspine.bundles.origin import Origin
@@ -44,6 +42,7 @@ MAX_PAGE = 1_000
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_REASON = 1_000
+_SAME = sa.and_(archives.c.channel == bundles.c.channel, archives.c.sequence == bundles.c.sequence)
 
 # Called in the transaction of a publication: what is written there is there with it, or not at all.
 Recorded = Callable[[sa.Connection, "Publication", Bundle], None]
@@ -108,9 +107,8 @@ class BundleStore:
     was published once stays, and is found by its digest.
     """
 
-    def __init__(self, database: Database, folder: Path, *, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
         self._database = database
-        self._folder = folder
         self._clock = clock
         self._published = threading.Condition()
 
@@ -208,9 +206,9 @@ class BundleStore:
             )
             if recorded is not None:
                 recorded(connection, publication, bundle)
-            # Inside the transaction: bytes that are served are never replaced, and a row never
-            # names bytes that are not on the disk.
-            self._write(channel, bundle)
+            # Bytes that are served are never replaced: the sequence is new.
+            row = {"channel": channel, "sequence": bundle.sequence, "data": bundle.data}
+            connection.execute(archives.insert(), row)
         with self._published:
             self._published.notify_all()
         return bundle
@@ -362,26 +360,28 @@ class BundleStore:
     def find(self, revision: str, sequence: int) -> bytes | None:
         """Return the bytes of a published bundle of any channel, or None."""
         query = (
-            sa.select(bundles.c.channel)
+            sa.select(archives.c.data)
+            .join(bundles, _SAME)
             .where(bundles.c.revision == revision, bundles.c.sequence == sequence)
             .order_by(bundles.c.channel)
+            .limit(1)
         )
         with self._database.read() as connection:
-            channels = list(connection.execute(query).scalars())
-        paths = (self._path(channel, sequence) for channel in channels)
-        return next((path.read_bytes() for path in paths if path.is_file()), None)
+            return connection.scalar(query)
 
     def bytes_of(self, channel: str, sequence: int) -> bytes:
         """Return the exact bytes that were published."""
-        try:
-            return self._path(channel, sequence).read_bytes()
-        except OSError as error:
+        mine = (archives.c.channel == channel, archives.c.sequence == sequence)
+        with self._database.read() as connection:
+            data = connection.scalar(sa.select(archives.c.data).where(*mine))
+        if data is None:
             raise UnavailableError(
-                error.strerror or "unreadable",
-                where=str(self._path(channel, sequence)),
+                "the bundle's bytes are lost",
+                where=f"{channel}, sequence {sequence}",
                 remedy="Publish the bundle again.",
                 code="bundle.lost",
-            ) from None
+            )
+        return bytes(data)
 
     def _active(self, connection: sa.Connection, channel: str) -> Active | None:
         row = connection.execute(
@@ -442,23 +442,6 @@ class BundleStore:
             )
         if row.base != newest:
             raise _superseded(bundle.channel, newest)
-
-    def _path(self, channel: str, sequence: int) -> Path:
-        return self._folder / f"{channel}-{sequence}.tar.gz"
-
-    def _write(self, channel: str, bundle: Bundle) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # One transaction writes at a time: every other part is what a killed process left.
-        for left in self._folder.glob("*.part"):
-            left.unlink(missing_ok=True)
-        path = self._path(channel, bundle.sequence)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
-            file.write(bundle.data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync(self._folder)
 
 
 class ChannelSource:
@@ -523,14 +506,6 @@ def _superseded(channel: str, newest: int) -> ConflictError:
         remedy="Look at it with `spine bundle diff`, then do it again.",
         code="bundle.superseded",
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _require_name(channel: str) -> None:
