@@ -109,7 +109,7 @@ def test_each_avro_fault_names_its_field() -> None:
         ("package p; message A { A x = 1; }", "package q; message A { A x = 1; }", "minor"),
         ("message A { int32 x = 1; }", "message A { string x = 1; }", "major"),
         ("message A { int32 x = 1; }", "message A { sint32 x = 1; }", "major"),
-        ("message A { int32 x = 1; }", "message A { repeated int32 x = 1; }", "major"),
+        ("message A { optional int32 x = 1; }", "message A { repeated int32 x = 1; }", "major"),
         ("message A {} message B {}", "message A {}", "major"),
         (
             "message A { B x = 1; } message B {} message C {}",

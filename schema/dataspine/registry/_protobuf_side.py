@@ -60,6 +60,7 @@ class Side:
         self._package = self.proto.package
         # protoc puts each optional field into a oneof of its own, which is no choice.
         self._optional = {name for file in schema.files for name in _optional(file)}
+        self._syntaxes = {file.name: file.syntax or "proto2" for file in schema.files}
         file = self._pool.FindFileByName(self.proto.name)
         messages = list(_messages(file, self.proto))
         self.messages = {self.name(message): message for message in messages}
@@ -107,6 +108,13 @@ class Side:
         """Return the name of a field's oneof."""
         oneof = field.containing_oneof
         return None if oneof is None or field.full_name in self._optional else oneof.name
+
+    def is_labelled(self, field: FieldDescriptor) -> bool:
+        """Return whether the text writes a label: proto2 has one everywhere but in a oneof."""
+        if field.is_repeated or field.is_required or field.full_name in self._optional:
+            return True
+        is_alone = field.containing_oneof is None
+        return is_alone and self._syntaxes[field.file.name] == "proto2"
 
     def presence(self, field: FieldDescriptor) -> str | None:
         """Return whether an unset number or text differs from an empty one; None has no choice."""

@@ -204,7 +204,7 @@ class _Comparison:
             before, after = self._old.text(old), self._new.text(new)
             fault = Fault(f"field {old.number} changed from {before} to {after}", _NEW_NUMBER)
             return fault, fault
-        if old.is_repeated != new.is_repeated and category(old) not in MERGED:
+        if self._is_another_label(old, new):
             way = "many numbers to one" if old.is_repeated else "one number to many"
             fault = Fault(
                 f"field {old.number} changed from {way}, which may be packed", _NEW_NUMBER
@@ -217,6 +217,12 @@ class _Comparison:
             problem = f"field {old.number} is no longer required, but old readers require it"
             return None, Fault(problem, "leave it required, or add a field with a new number")
         return None, None
+
+    def _is_another_label(self, old: FieldDescriptor, new: FieldDescriptor) -> bool:
+        """Tell whether one number became many, or back. Confluent compares written labels alone."""
+        if old.is_repeated == new.is_repeated or category(old) in MERGED:
+            return False
+        return self._old.is_labelled(old) and self._new.is_labelled(new)
 
     def _is_another_type(self, old: FieldDescriptor, new: FieldDescriptor) -> bool:
         if category(old) != category(new):
