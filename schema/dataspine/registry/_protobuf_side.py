@@ -60,7 +60,6 @@ class Side:
         self._package = self.proto.package
         # protoc puts each optional field into a oneof of its own, which is no choice.
         self._optional = {name for file in schema.files for name in _optional(file)}
-        self._syntaxes = {file.name: file.syntax or "proto2" for file in schema.files}
         file = self._pool.FindFileByName(self.proto.name)
         messages = list(_messages(file, self.proto))
         self.messages = {self.name(message): message for message in messages}
@@ -110,11 +109,8 @@ class Side:
         return None if oneof is None or field.full_name in self._optional else oneof.name
 
     def is_labelled(self, field: FieldDescriptor) -> bool:
-        """Return whether the text writes a label: proto2 has one everywhere but in a oneof."""
-        if field.is_repeated or field.is_required or field.full_name in self._optional:
-            return True
-        is_alone = field.containing_oneof is None
-        return is_alone and self._syntaxes[field.file.name] == "proto2"
+        """Return whether the text writes a label: `repeated`, `required` or `optional`."""
+        return field.is_repeated or field.is_required or field.full_name in self._optional
 
     def presence(self, field: FieldDescriptor) -> str | None:
         """Return whether an unset number or text differs from an empty one; None has no choice."""
@@ -180,12 +176,21 @@ def _messages(
 
 
 def _optional(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
-    todo = [(file.package, message) for message in file.message_type]
+    """Yield the full names of the fields that the text calls optional."""
+    is_proto2 = file.syntax in {"", "proto2"}
+    todo: list[tuple[str, descriptor_pb2.DescriptorProto]] = [
+        (file.package, message) for message in file.message_type
+    ]
+    named = [(file.package, field) for field in file.extension]
     while todo:
         scope, message = todo.pop()
         name = f"{scope}.{message.name}".lstrip(".")
-        yield from (f"{name}.{field.name}" for field in message.field if field.proto3_optional)
+        named += [(name, field) for field in (*message.field, *message.extension)]
         todo += [(name, inner) for inner in message.nested_type]
+    for scope, field in named:
+        is_plain = field.label == field.LABEL_OPTIONAL and not field.HasField("oneof_index")
+        if field.proto3_optional or (is_proto2 and is_plain):
+            yield f"{scope}.{field.name}".lstrip(".")
 
 
 # The numbers that descriptor.proto gives to the parts of a file, a message and an enum.
