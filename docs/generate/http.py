@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
+from dataspine.web.confluent import CODES, DELETED
 
 __all__ = ["page"]
 
@@ -19,13 +20,23 @@ INTRODUCTION = """\
 
 Generated from the service's `/openapi.json` by `make docs`.
 
-Errors are problem JSON (RFC 9457) with `code`, `problem`, `where`, `remedy`, `retry` and
-`exit_code`: see [errors](errors.md). A segment of a path is decoded once, so `%2F` may stand in a
-subject or namespace.
+Errors are problem JSON (RFC 9457): a [Problem](#problem), whose codes are in [errors](errors.md).
+Each operation may answer `4XX` for what is wrong with the request and `503` when OPA or the
+database is not there. A segment of a path is decoded once, so `%2F` may stand in a subject or
+namespace. The shapes of answers are [at the end](#shapes).
 """
+DIALECT = "registry, Confluent dialect"
+DIALECT_INTRODUCTION = """\
+Errors are told as stock clients read them: a [Refusal](#refusal) of the media type
+`application/vnd.schemaregistry.v1+json`. A request that is refused before its address is looked at
+(a foreign host, a body over the limit) gets a [Problem](#problem).
+"""
+# What each operation may answer is said once, above.
+COMMON = {"4XX", "503"}
 
 Document = Mapping[str, Any]
 EXACT = 2**53
+REFERENCE = "#/components/schemas/"
 
 
 def page() -> str:
@@ -33,10 +44,27 @@ def page() -> str:
     document = _openapi()
     lines = [INTRODUCTION]
     for tag, entries in sorted(_by_tag(document).items()):
-        lines += [f"## {tag.capitalize()}", ""]
+        lines += [f"## {tag[0].upper()}{tag[1:]}", ""]
+        if tag == DIALECT:
+            lines += [DIALECT_INTRODUCTION, *_codes()]
         for title, operation in entries:
             lines += _section(document, title, operation)
+    lines += ["## Shapes", "", *_shapes(document)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _codes() -> Iterator[str]:
+    known = [(number, status, code) for code, (status, number) in CODES.items()]
+    known += [(number, 404, code) for code, pair in DELETED.items() for number in pair]
+    rows = [(number, status, f"[`{code}`](errors.md)") for number, status, code in known]
+    rows += [
+        (42201, 422, "any other fault of the request: no schema, a wrong type"),
+        (42210, 422, "[`registry.invalid_contract`](errors.md), of a `ruleSet`"),
+        (40301, 403, "denied by policy; the message has each violation's code, path and words"),
+        (409, 409, "denied for `contract.incompatible` alone; `spine.yaml` may make it 40901"),
+        (50301, 503, "`engine.unavailable` and its like: nobody answered"),
+    ]
+    yield from table(("`error_code`", "status", "of"), sorted(rows, key=lambda row: str(row[0])))
 
 
 def _openapi() -> Document:
@@ -68,17 +96,68 @@ def _section(document: Document, title: str, operation: Document) -> Iterator[st
             for p in parameters
         ),
     )
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    if body:
+    for media, body in operation.get("requestBody", {}).get("content", {}).items():
         schema = _resolved(document, body["schema"])
-        required = schema.get("required", ())
-        yield from table(
-            ("body", "type", ""),
+        if schema.get("type") == "object":
+            yield from _fields(document, "body", schema)
+        else:
+            yield from (f"The body is {_type(document, schema)} (`{media}`).", "")
+    yield from table(("answer", "body", "meaning"), _answers(document, operation))
+
+
+def _answers(document: Document, operation: Document) -> Iterator[tuple[str, str, str]]:
+    for status, answer in operation["responses"].items():
+        bodies = [
+            _type(document, each["schema"]) if each.get("schema") else f"`{media}`"
+            for media, each in answer.get("content", {}).items()
+            if each.get("schema") or media != "application/json"
+        ]
+        words = answer["description"]
+        if status not in COMMON and (bodies or words != "Successful Response"):
+            told = "" if words == "Successful Response" else words
+            yield f"`{status}`", " or ".join(bodies), told
+
+
+def _fields(document: Document, title: str, schema: Document) -> Iterator[str]:
+    required = schema.get("required", ())
+    yield from table(
+        (title, "type", "meaning"),
+        (
             (
-                (f"`{name}`", _type(document, each), "required" if name in required else "")
-                for name, each in schema.get("properties", {}).items()
-            ),
-        )
+                f"`{name}`",
+                _type(document, each),
+                ", ".join(
+                    filter(None, ["required" if name in required else "", each.get("description")])
+                ),
+            )
+            for name, each in schema.get("properties", {}).items()
+        ),
+    )
+
+
+def _shapes(document: Document) -> Iterator[str]:
+    for name in sorted(_answered(document)):
+        schema = document["components"]["schemas"][name]
+        yield from (f"### {name}", "", schema["description"], "")
+        yield from _fields(document, "field", schema)
+
+
+def _answered(document: Document) -> set[str]:
+    """Return the names of the shapes that answers have, and of those inside."""
+    todo: list[Any] = [
+        operation["responses"] for path in document["paths"].values() for operation in path.values()
+    ]
+    found: set[str] = set()
+    while todo:
+        part = todo.pop()
+        inner = list(part.values()) if isinstance(part, dict) else part
+        if isinstance(inner, list):
+            todo += inner
+        elif isinstance(part, str) and part.startswith(REFERENCE):
+            name = part.removeprefix(REFERENCE)
+            todo += [document["components"]["schemas"][name]] if name not in found else []
+            found.add(name)
+    return found
 
 
 def _words(operation: Document) -> str:
@@ -89,7 +168,7 @@ def _words(operation: Document) -> str:
 def _resolved(document: Document, schema: Document) -> Document:
     if "$ref" not in schema:
         return schema
-    found: Document = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    found: Document = document["components"]["schemas"][schema["$ref"].removeprefix(REFERENCE)]
     return found
 
 
@@ -98,13 +177,17 @@ def _number(value: float) -> str:
 
 
 def _type(document: Document, schema: Document) -> str:
-    schema = _resolved(document, schema)
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(REFERENCE)
+        return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
         kinds = [_type(document, each) for each in schema["anyOf"] if each.get("type") != "null"]
         return " or ".join(kinds)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     text = str(schema.get("type", "any"))
+    if text == "array" and schema.get("items", {}):
+        text = f"array of {_type(document, schema['items'])}"
     if "minimum" in schema:
         # The framework writes bounds as floats; no float holds the largest number of a column.
         most = schema.get("maximum", EXACT)

@@ -150,6 +150,7 @@ LARGE = 2**63
         ("GET", f"/v1/bundles/dev/{LARGE}"),
         ("PUT", f"/v1/bundles/dev/{LARGE}"),
         ("GET", f"/api/v1/jobs?offset={LARGE}"),
+        ("GET", f"/schemas?offset={LARGE}"),
     ],
 )
 def test_a_number_that_no_column_holds_is_refused(

@@ -264,3 +264,43 @@ def test_a_mode_says_who_may_write(client: TestClient) -> None:
     assert register(client, "c", BROKEN, id=70, version=5) == (200, {"id": 70, "version": 5})
     assert register(client, "c", record(SIZE, name="B"), id=70, version=6)[1]["error_code"] == 42205
     assert register(client, "d", record(SIZE, name="B"), id=71, version=1)[1]["error_code"] == 42205
+
+
+def test_a_number_that_no_column_holds_is_refused(client: TestClient) -> None:
+    for path in (
+        f"/subjects?offset={2**63}",
+        f"/subjects?limit={2**63}",
+        f"/schemas/ids/{2**31}",
+        f"/schemas/ids/{2**63}/versions",
+        f"/schemas/ids/1/subjects?offset={2**63}",
+    ):
+        status, answer = told(client, "GET", path)
+        assert (status, answer["error_code"]) == (422, 42201), path
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"schema": "\xff"}', "body: not UTF-8 at byte 12"),
+        (b'{"schema": "a", "schema": "b"}', "body: the key 'schema' stands twice in one object"),
+        (b"[" * 200_000, "body: nested too deeply"),
+        (
+            b'{"schema": "\\ud800"}',
+            "body: half of a character: an escape \\ud800 to \\udfff without its other half",
+        ),
+        (b'{"id": NaN}', "body: NaN is no JSON number"),
+        (b"{", "body:1: no JSON: Expecting property name enclosed in double quotes (column 2)"),
+    ],
+    ids=["no UTF-8", "a key twice", "deep", "half a character", "NaN", "cut off"],
+)
+def test_a_body_that_is_no_strict_json_is_refused_in_the_dialect(
+    client: TestClient, body: bytes, message: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    for method, path in (
+        ("POST", "/subjects/a/versions"),
+        ("POST", "/subjects/a"),
+        ("PUT", "/config/a"),
+    ):
+        answer = client.request(method, path, content=body, headers=headers)
+        assert (answer.status_code, answer.json()) == error(422, 42201, message), path

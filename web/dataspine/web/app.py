@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,7 +28,7 @@ from dataspine.web import (
 from dataspine.web.authentication import Authentication
 from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
-from dataspine.web.problem import invalid, problem, unexpected
+from dataspine.web.problem import REFUSED, Problem, invalid, problem, unexpected
 
 __all__ = ["create_app"]
 
@@ -40,7 +41,13 @@ def create_app(
     ``hosts`` are names that it may be called by, besides loopback. Once ``ending`` is set, nobody
     is made to wait any more.
     """
-    app = FastAPI(title="Data Spine", version=version("data-spine"), docs_url=None, redoc_url=None)
+    app = _Service(
+        title="Data Spine",
+        version=version("data-spine"),
+        docs_url=None,
+        redoc_url=None,
+        responses=dict(REFUSED),
+    )
     for made in (
         operations.router(session),
         confluent.router(session),
@@ -61,6 +68,14 @@ def create_app(
     if session.workspace.settings.tokens:
         finished = Authentication(finished, session.workspace.settings.tokens)
     return Guard(finished, hosts=hosts)
+
+
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, with the shape of errors, which no route names as its own."""
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
 
 
 async def _known(_request: Request, error: Exception) -> JSONResponse:

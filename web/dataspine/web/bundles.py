@@ -20,6 +20,7 @@ from dataspine.adapters.bundle_promote import Promotion
 from dataspine.adapters.session import Session
 from dataspine.bundles import Publication
 from dataspine.core.errors import InputError, NotFoundError, placed
+from dataspine.web.answers import raw
 from dataspine.web.body import StrictRoute
 from dataspine.web.guard import LARGEST
 from dataspine.web.problem import denied
@@ -29,6 +30,10 @@ __all__ = ["router"]
 ARCHIVE = "application/gzip"
 Limit = Annotated[int, Query(ge=1, le=500)]
 Sequence = Annotated[int, Path(ge=1, le=LARGEST)]
+
+
+class _Archive(Response):
+    media_type = ARCHIVE
 
 
 class Reservation(BaseModel):
@@ -77,7 +82,11 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
         sequence = bundle_publish.reserve(session, asked.channel, asked.digest)
         return {"channel": asked.channel, "digest": asked.digest, "sequence": sequence}
 
-    @routes.put("/bundles/{channel}/{sequence}")
+    @routes.put(
+        "/bundles/{channel}/{sequence}",
+        responses={201: {"description": "Published."}},
+        openapi_extra=raw(ARCHIVE),
+    )
     async def upload(channel: str, sequence: Sequence, request: Request) -> JSONResponse:
         """Publish a signed archive for its reserved sequence; the same one again is no change."""
         data = await request.body()
@@ -111,7 +120,7 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
             "publications": [_shown(each) for each in found],
         }
 
-    @routes.get("/bundles/{channel}/{sequence}")
+    @routes.get("/bundles/{channel}/{sequence}", response_class=_Archive)
     def archive(channel: str, sequence: Sequence) -> Response:
         """Return the exact archive that was published."""
         if store.publication(channel, sequence) is None:
@@ -121,7 +130,7 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
                 remedy="See GET /v1/channels/{channel}.",
                 code="bundle.no_such_sequence",
             )
-        return Response(store.bytes_of(channel, sequence), media_type=ARCHIVE)
+        return _Archive(store.bytes_of(channel, sequence))
 
 
 def _add_channels(routes: APIRouter, session: Session) -> None:
@@ -158,7 +167,11 @@ def _add_channels(routes: APIRouter, session: Session) -> None:
         approval = bundle_promote.approve(session, candidate, channel, reason=asked.reason)
         return approval.document()
 
-    @routes.post("/channels/{channel}/promote", status_code=201)
+    @routes.post(
+        "/channels/{channel}/promote",
+        status_code=201,
+        responses={200: {"description": "It was active already."}},
+    )
     def promote(channel: str, asked: Proposed) -> JSONResponse:
         """Promote a published bundle: 201 active, 200 was already, 403 denied with the decision."""
         key = _own_key()

@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
-from fastapi.routing import APIRoute
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from dataspine.adapters import schema_publish, schema_registry
 from dataspine.adapters.access import DeniedError
@@ -27,10 +27,20 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 from dataspine.registry import ALL, TYPES, Contract, Deleted, Version
-from dataspine.web.guard import segment
-from dataspine.web.problem import invalid
+from dataspine.web.answers import (
+    COMPATIBILITY,
+    LEVEL,
+    LEVEL_SET,
+    LOOKED_UP,
+    MODE,
+    REGISTERED,
+    SCHEMA,
+)
+from dataspine.web.body import StrictRoute
+from dataspine.web.guard import LARGEST, segment
+from dataspine.web.problem import PROBLEM, invalid
 
-__all__ = ["router"]
+__all__ = ["CODES", "DELETED", "router"]
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 # A subject of the default context may be written with it.
@@ -40,7 +50,8 @@ _LARGEST = 2**31 - 1
 
 _Item = TypeVar("_Item")
 
-_CODES: Mapping[str, tuple[int, int]] = {
+# Status and error_code of our codes; any other bad input is 422, 42201.
+CODES: Mapping[str, tuple[int, int]] = {
     "registry.unknown_subject": (404, 40401),
     "registry.unknown_version": (404, 40402),
     "registry.unknown_schema": (404, 40403),
@@ -55,15 +66,36 @@ _CODES: Mapping[str, tuple[int, int]] = {
     "registry.invalid_subject": (422, 42208),
     "input.too_large": (413, 41301),
 }
-# Of a subject, and of a version.
-_DELETED = {"registry.deleted": (40404, 40406), "registry.not_deleted": (40405, 40407)}
+# The error_code of a subject, and of a version; their status is 404.
+DELETED = {"registry.deleted": (40404, 40406), "registry.not_deleted": (40405, 40407)}
 
 
 class _Answer(JSONResponse):
     media_type = MEDIA_TYPE
 
 
-class _Route(APIRoute):
+class _Text(_Answer):
+    """A schema's own text, which is JSON in Avro alone."""
+
+    def render(self, content: str) -> bytes:
+        return content.encode()
+
+
+class Refusal(BaseModel):
+    """What every error of the dialect is told as."""
+
+    error_code: int = Field(description="see the table of the dialect")
+    message: str
+
+
+# What is refused before the address is looked at is told as everywhere else.
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Refusal, "content": PROBLEM, "description": "Refused, by its `error_code`."},
+    503: {"model": Refusal, "content": PROBLEM, "description": "Nobody answered; try again."},
+}
+
+
+class _Route(StrictRoute):
     """A route whose errors are told in the dialect."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -74,6 +106,11 @@ class _Route(APIRoute):
                 return await handle(request)
             except RequestValidationError as error:
                 return _refuse(invalid(error))
+            except HTTPException as error:
+                # The framework hides what was wrong with a body behind an error of its own.
+                if not isinstance(error.__cause__, DataSpineError):
+                    raise
+                return _refuse(error.__cause__)
             except DataSpineError as error:
                 is_version = "number" in request.path_params
                 return _refuse(error, is_version=is_version)
@@ -138,8 +175,9 @@ def _deleted(
 
 
 _Deleted = Annotated[Deleted, Depends(_deleted)]
-_Offset = Annotated[int, Query(ge=0)]
-_Limit = Annotated[int, Query(ge=-1)]  # -1 is all
+_Id = Annotated[int, Path(ge=0, le=_LARGEST)]
+_Offset = Annotated[int, Query(ge=0, le=LARGEST)]
+_Limit = Annotated[int, Query(ge=-1, le=LARGEST, description="-1 is all")]
 _Form = Annotated[Literal["", "serialized", "resolved", "ignore_extensions"], Query(alias="format")]
 
 
@@ -149,6 +187,7 @@ def router(session: Session) -> APIRouter:
         tags=["registry, Confluent dialect"],
         route_class=_Route,
         default_response_class=_Answer,
+        responses=_REFUSED,
     )
     _ids(routes, session)
     _subjects(routes, session)
@@ -184,9 +223,9 @@ def _ids(routes: APIRouter, session: Session) -> None:
         """List the schema types."""
         return list(TYPES)
 
-    @routes.get("/schemas/ids/{identifier}")
+    @routes.get("/schemas/ids/{identifier}", response_model=None, responses=SCHEMA)
     def by_id(
-        identifier: int,
+        identifier: _Id,
         subject: str | None = None,
         form: _Form = "",
         with_greatest: Annotated[bool, Query(alias="fetchMaxId")] = False,
@@ -196,17 +235,15 @@ def _ids(routes: APIRouter, session: Session) -> None:
         document = _schema(session, found, form)
         return document | ({"maxId": registry.greatest_id()} if with_greatest else {})
 
-    @routes.get("/schemas/ids/{identifier}/schema")
-    def text_by_id(
-        identifier: int, subject: str | None = None, form: _Form = ""
-    ) -> PlainTextResponse:
+    @routes.get("/schemas/ids/{identifier}/schema", response_class=_Text, response_model=None)
+    def text_by_id(identifier: _Id, subject: str | None = None, form: _Form = "") -> _Text:
         """Return the text of the schema with this id."""
         found = registry.by_id(identifier, None if subject is None else _plain(subject))
         return _text(session, found, form)
 
     @routes.get("/schemas/ids/{identifier}/subjects")
     def subjects_by_id(
-        identifier: int, deleted: _Deleted, offset: _Offset = 0, limit: _Limit = -1
+        identifier: _Id, deleted: _Deleted, offset: _Offset = 0, limit: _Limit = -1
     ) -> list[str]:
         """List the subjects that have this id."""
         names = sorted({subject for subject, _ in registry.uses(identifier, deleted=deleted)})
@@ -214,7 +251,7 @@ def _ids(routes: APIRouter, session: Session) -> None:
 
     @routes.get("/schemas/ids/{identifier}/versions")
     def versions_by_id(
-        identifier: int,
+        identifier: _Id,
         deleted: _Deleted,
         subject: str | None = None,
         offset: _Offset = 0,
@@ -252,7 +289,7 @@ def _subjects(routes: APIRouter, session: Session) -> None:
         found = registry.versions(_subject(subject), deleted=deleted)
         return _page([each.number for each in found], offset, limit)
 
-    @routes.get("/subjects/{subject}/metadata")
+    @routes.get("/subjects/{subject}/metadata", response_model=None, responses=LOOKED_UP)
     def by_metadata(
         subject: str,
         deleted: _Deleted,
@@ -278,16 +315,16 @@ def _subjects(routes: APIRouter, session: Session) -> None:
 def _versions(routes: APIRouter, session: Session) -> None:
     registry = session.registry
 
-    @routes.get("/subjects/{subject}/versions/{number}")
+    @routes.get("/subjects/{subject}/versions/{number}", response_model=None, responses=LOOKED_UP)
     def version(subject: str, number: str, deleted: _Deleted, form: _Form = "") -> dict[str, Any]:
         """Return one version, or the ``latest``."""
         found = registry.version(_subject(subject), _number(number), deleted=deleted)
         return _document(session, found, form)
 
-    @routes.get("/subjects/{subject}/versions/{number}/schema")
-    def version_text(
-        subject: str, number: str, deleted: _Deleted, form: _Form = ""
-    ) -> PlainTextResponse:
+    @routes.get(
+        "/subjects/{subject}/versions/{number}/schema", response_class=_Text, response_model=None
+    )
+    def version_text(subject: str, number: str, deleted: _Deleted, form: _Form = "") -> _Text:
         """Return the text of one version."""
         found = registry.version(_subject(subject), _number(number), deleted=deleted)
         return _text(session, found, form)
@@ -303,7 +340,7 @@ def _versions(routes: APIRouter, session: Session) -> None:
 
 
 def _writes(routes: APIRouter, session: Session) -> None:
-    @routes.post("/subjects/{subject}/versions")
+    @routes.post("/subjects/{subject}/versions", responses=REGISTERED)
     def register(subject: str, body: _SchemaBody, normalize: bool = False) -> Response:
         """Register a schema; a known one answers its id without a decision.
 
@@ -316,7 +353,7 @@ def _writes(routes: APIRouter, session: Session) -> None:
         version = outcome.version
         return _Answer({"id": version.id, "version": version.number}, headers=timing)
 
-    @routes.post("/subjects/{subject}")
+    @routes.post("/subjects/{subject}", response_model=None, responses=LOOKED_UP)
     def look_up(
         subject: str,
         body: _SchemaBody,
@@ -352,14 +389,20 @@ def _compatibility(routes: APIRouter, session: Session) -> None:
         messages = {"messages": list(comparison.messages)} if verbose else {}
         return {"is_compatible": comparison.compatible, **messages}
 
-    @routes.post("/compatibility/subjects/{subject}/versions")
+    @routes.post(
+        "/compatibility/subjects/{subject}/versions", response_model=None, responses=COMPATIBILITY
+    )
     def with_all(
         subject: str, body: _SchemaBody, verbose: bool = False, normalize: bool = False
     ) -> dict[str, Any]:
         """Say whether a schema is compatible at the subject's level."""
         return answer(subject, body, None, verbose)
 
-    @routes.post("/compatibility/subjects/{subject}/versions/{number}")
+    @routes.post(
+        "/compatibility/subjects/{subject}/versions/{number}",
+        response_model=None,
+        responses=COMPATIBILITY,
+    )
     def with_one(
         subject: str,
         number: str,
@@ -374,22 +417,22 @@ def _compatibility(routes: APIRouter, session: Session) -> None:
 def _levels(routes: APIRouter, session: Session) -> None:
     settings = session.subject_settings
 
-    @routes.get("/config")
+    @routes.get("/config", response_model=None, responses=LEVEL)
     def level() -> dict[str, Any]:
         """Return the level that holds where a subject has none."""
         return {"compatibilityLevel": settings.level()}
 
-    @routes.put("/config")
+    @routes.put("/config", response_model=None, responses=LEVEL_SET)
     def put_level(body: _LevelBody) -> dict[str, Any]:
         """Set the level that holds where a subject has none."""
         return _put_level(session, ALL, body)
 
-    @routes.delete("/config")
+    @routes.delete("/config", response_model=None, responses=LEVEL)
     def delete_level() -> dict[str, Any]:
         """Take the level back; that of ``spine.yaml`` holds. Return what held before."""
         return {"compatibilityLevel": schema_registry.set_level(session, ALL, None)}
 
-    @routes.get("/config/{subject}")
+    @routes.get("/config/{subject}", response_model=None, responses=LEVEL)
     def subject_level(
         subject: str, inherited: Annotated[bool, Query(alias="defaultToGlobal")] = False
     ) -> dict[str, Any]:
@@ -400,12 +443,12 @@ def _levels(routes: APIRouter, session: Session) -> None:
             raise _unset("compatibility level", name, "registry.level_unset")
         return {"compatibilityLevel": own}
 
-    @routes.put("/config/{subject}")
+    @routes.put("/config/{subject}", response_model=None, responses=LEVEL_SET)
     def put_subject_level(subject: str, body: _LevelBody) -> dict[str, Any]:
         """Set a subject's level."""
         return _put_level(session, _subject(subject), body)
 
-    @routes.delete("/config/{subject}")
+    @routes.delete("/config/{subject}", response_model=None, responses=LEVEL)
     def delete_subject_level(subject: str) -> dict[str, Any]:
         """Take a subject's level back, and return what it was."""
         name = _subject(subject)
@@ -435,22 +478,22 @@ def _modes(routes: APIRouter, session: Session) -> None:
         schema_registry.set_mode(session, subject, body.mode.upper(), force=force)
         return {"mode": body.mode.upper()}
 
-    @routes.get("/mode")
+    @routes.get("/mode", response_model=None, responses=MODE)
     def mode() -> dict[str, Any]:
         """Return the mode that holds where a subject has none."""
         return {"mode": settings.mode()}
 
-    @routes.put("/mode")
+    @routes.put("/mode", response_model=None, responses=MODE)
     def put_mode(body: _ModeBody, force: bool = False) -> dict[str, Any]:
         """Set the mode that holds where a subject has none."""
         return put(ALL, body, force)
 
-    @routes.delete("/mode")
+    @routes.delete("/mode", response_model=None, responses=MODE)
     def delete_mode() -> dict[str, Any]:
         """Take the mode back to READWRITE, and return what it was."""
         return {"mode": schema_registry.set_mode(session, ALL, None)}
 
-    @routes.get("/mode/{subject}")
+    @routes.get("/mode/{subject}", response_model=None, responses=MODE)
     def subject_mode(
         subject: str, inherited: Annotated[bool, Query(alias="defaultToGlobal")] = False
     ) -> dict[str, Any]:
@@ -461,12 +504,12 @@ def _modes(routes: APIRouter, session: Session) -> None:
             raise _unset("mode", name, "registry.mode_unset")
         return {"mode": own}
 
-    @routes.put("/mode/{subject}")
+    @routes.put("/mode/{subject}", response_model=None, responses=MODE)
     def put_subject_mode(subject: str, body: _ModeBody, force: bool = False) -> dict[str, Any]:
         """Set a subject's mode."""
         return put(_subject(subject), body, force)
 
-    @routes.delete("/mode/{subject}")
+    @routes.delete("/mode/{subject}", response_model=None, responses=MODE)
     def delete_subject_mode(subject: str) -> dict[str, Any]:
         """Take a subject's mode back, and return what it was."""
         name = _subject(subject)
@@ -506,9 +549,9 @@ def _document(session: Session, version: Version, form: str) -> dict[str, Any]:
     return own | _schema(session, version, form)
 
 
-def _text(session: Session, version: Version, form: str) -> PlainTextResponse:
+def _text(session: Session, version: Version, form: str) -> _Text:
     text = schema_registry.text_of(session, version, form)
-    return PlainTextResponse(text, media_type=MEDIA_TYPE)
+    return _Text(text)
 
 
 def _unset(what: str, subject: str, code: str) -> NotFoundError:
@@ -530,9 +573,9 @@ def _denied(session: Session, outcome: Outcome, headers: Mapping[str, str]) -> R
 def _refuse(error: DataSpineError, *, is_version: bool = False) -> Response:
     if isinstance(error, DeniedError):
         return _tell(403, 40301, error.problem)
-    if error.code in _DELETED:
-        return _tell(404, _DELETED[error.code][is_version], str(error))
-    status, code = _CODES.get(error.code, (0, 0))
+    if error.code in DELETED:
+        return _tell(404, DELETED[error.code][is_version], str(error))
+    status, code = CODES.get(error.code, (0, 0))
     if not status:
         if error.code == "registry.invalid_contract" and str(error.where).startswith("ruleSet"):
             status, code = 422, 42210

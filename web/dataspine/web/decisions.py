@@ -16,6 +16,7 @@ from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 from dataspine.decisions.journal import Search
+from dataspine.web.answers import DECISION, QUESTION
 from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
@@ -27,7 +28,7 @@ def router(session: Session) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
-    @routes.post("/{point}")
+    @routes.post("/{point}", responses=DECISION, openapi_extra=QUESTION)
     async def decide(point: str, request: Request) -> JSONResponse:
         """Decide on a whole ``DecisionInput``; its ``at`` is replaced by this service's clock."""
         body = await request.body()

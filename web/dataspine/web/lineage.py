@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.lineage import LineageStore, Outbox, validate
+from dataspine.web.answers import EVENT, EVENTS
 from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
@@ -44,7 +45,7 @@ def router(store: LineageStore, outbox: Outbox) -> APIRouter:
 
 
 def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
-    @routes.post("/api/v1/lineage", status_code=201)
+    @routes.post("/api/v1/lineage", status_code=201, openapi_extra=EVENT)
     async def ingest(request: Request) -> JSONResponse:
         """Take one run, job or dataset event; a known one is taken again without effect."""
         event = parse_json(await request.body(), where="body", max_bytes=MAX_EVENT)
@@ -52,7 +53,7 @@ def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
         identity = await run_in_threadpool(store.ingest, event)
         return JSONResponse({"id": identity, "warnings": remarks}, status_code=201)
 
-    @routes.post("/api/v1/lineage/batch")
+    @routes.post("/api/v1/lineage/batch", openapi_extra=EVENTS)
     async def ingest_batch(request: Request) -> dict[str, Any]:
         """Take an array of events; each that cannot be used is named, the others are kept."""
         events = parse_json(await request.body(), where="body", max_bytes=MAX_BATCH)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -35,7 +35,7 @@ def router(session: Session) -> APIRouter:
         """Answer while the process serves."""
         return {"ok": True}
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", responses={503: {"description": "Not ready, and why."}})
     def readyz() -> JSONResponse:
         """Answer 200 when the database is up and a bundle was active once."""
         database = _database(session)
@@ -44,7 +44,7 @@ def router(session: Session) -> APIRouter:
         checks = {"database": database, "bundle": session.revision if up else None}
         return JSONResponse({"ready": ready, **checks}, status_code=200 if ready else 503)
 
-    @routes.get("/metrics")
+    @routes.get("/metrics", response_class=PlainTextResponse)
     def prometheus() -> Response:
         """Return the metrics in Prometheus's text form."""
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)

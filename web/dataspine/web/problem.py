@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from dataspine.adapters.access import DeniedError
 from dataspine.core.errors import (
@@ -22,7 +23,16 @@ from dataspine.core.errors import (
 from dataspine.decisions.decision import Decision
 from dataspine.decisions.fleet import TokenError
 
-__all__ = ["LoginError", "denied", "invalid", "problem", "unexpected"]
+__all__ = [
+    "PROBLEM",
+    "REFUSED",
+    "LoginError",
+    "Problem",
+    "denied",
+    "invalid",
+    "problem",
+    "unexpected",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +55,37 @@ _STATUSES: tuple[tuple[type[DataSpineError], int], ...] = (
     (UnavailableError, 503),
     (IntegrityError, 422),
 )
+
+
+class Problem(BaseModel):
+    """What every error is told as (RFC 9457); a denial holds its decision besides."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str = Field(description="`urn:data-spine:error:` and the code")
+    title: str = Field(description="what is wrong, or that policy denies it")
+    status: int
+    detail: str = Field(description="the place and what is wrong there")
+    code: str = Field(description="what programs branch on: see [errors](errors.md)")
+    problem: str
+    where: str = Field(description="the place: a JSON Pointer, a name, a file with its line")
+    remedy: str = Field(description="what to do next")
+    retry: bool = Field(description="whether the same request may succeed later")
+    exit_code: int | None = Field(None, description="what the command line would return")
+
+
+PROBLEM: Mapping[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+# What every operation may answer, for the OpenAPI document. The framework knows no media type of
+# its own for errors, so `app` adds the component.
+REFUSED: Mapping[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "Refused: what is wrong, where, and what to do next.",
+        "content": PROBLEM,
+    },
+    503: {
+        "description": "What is needed is not there now; nothing was changed. Try again.",
+        "content": PROBLEM,
+    },
+}
 
 
 def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:

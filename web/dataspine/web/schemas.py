@@ -13,8 +13,9 @@ from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.decisions.decision import Decision
 from dataspine.registry import Contract, next_version
+from dataspine.web.answers import OUTCOME, PUBLISHED, VERSION, VERSIONS
 from dataspine.web.body import StrictRoute
-from dataspine.web.guard import segment
+from dataspine.web.guard import LARGEST, segment
 from dataspine.web.problem import denied
 
 __all__ = ["router"]
@@ -58,10 +59,10 @@ def router(session: Session) -> APIRouter:
     routes = APIRouter(tags=["registry"], route_class=StrictRoute)
     registry = session.registry
 
-    @routes.get("/schemas")
+    @routes.get("/schemas", response_model=None, responses=VERSIONS)
     def subjects(
         limit: Page = 1000,
-        offset: int = Query(0, ge=0),
+        offset: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
         prefix: Annotated[str, Query(alias="subjectPrefix", max_length=255)] = "",
         latest_only: Annotated[bool, Query(alias="latestOnly")] = True,
     ) -> list[dict[str, Any]]:
@@ -76,18 +77,18 @@ def router(session: Session) -> APIRouter:
         """List a subject's version numbers."""
         return [v.number for v in registry.versions(segment(subject))]
 
-    @routes.get("/schemas/{subject}/versions/{number}")
+    @routes.get("/schemas/{subject}/versions/{number}", response_model=None, responses=VERSION)
     def version(subject: str, number: str) -> dict[str, Any]:
         """Return one version, or the ``latest``."""
         return registry.version(segment(subject), number).document()
 
-    @routes.post("/schemas/{subject}/versions")
+    @routes.post("/schemas/{subject}/versions", responses=PUBLISHED)
     def publish(subject: str, body: SchemaBody) -> JSONResponse:
         """Publish a version: 201 stored, 200 known already, 403 denied with the decision."""
         outcome = schema_publish.publish(session, body.proposal(segment(subject)))
         return _answer(outcome, 201 if outcome.created else 200)
 
-    @routes.post("/schemas/{subject}/validate")
+    @routes.post("/schemas/{subject}/validate", responses=OUTCOME)
     def validate(subject: str, body: SchemaBody) -> JSONResponse:
         """Say what publishing would answer; 200, allowed or not."""
         outcome = schema_publish.validate(session, body.proposal(segment(subject)))

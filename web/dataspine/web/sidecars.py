@@ -18,14 +18,23 @@ from dataspine.core.errors import InputError
 from dataspine.decisions.control import longest_wait, matches
 from dataspine.decisions.fleet import Caller, Offer
 from dataspine.decisions.sidecar import INSTANCE_HEADER
+from dataspine.web.answers import LOG, STATUS
 
 __all__ = ["router"]
 
 LONG_POLL = "application/vnd.openpolicyagent.bundles"
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The signed archive.", "content": {LONG_POLL: {}}},
+    304: {"description": "The caller has it already."},
+}
 # Between two looks of one waiting sidecar; a publication is seen at the next one.
 LOOK_SECONDS = 0.05
 # A release from a hold changes no publication: whether there is one is asked more seldom.
 ASK_SECONDS = 0.5
+
+
+class _Archive(Response):
+    media_type = "application/gzip"
 
 
 def router(session: Session, ending: threading.Event) -> APIRouter:
@@ -39,7 +48,7 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
             fleet.identify, headers.get("authorization"), headers.get(INSTANCE_HEADER)
         )
 
-    @routes.get("/bundles/{name}.tar.gz")
+    @routes.get("/bundles/{name}.tar.gz", response_class=_Archive, responses=_UNCHANGED)
     async def bundle(name: str, request: Request) -> Response:
         """Return a channel's bundle; with ``Prefer: wait=S`` hold until there is a newer one."""
         who = await caller(request)
@@ -48,7 +57,7 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
         offer = await waiting.offer(who, name, known, seconds)
         return _answer(offer, LONG_POLL if seconds else "application/gzip")
 
-    @routes.get("/discovery/bundle.tar.gz")
+    @routes.get("/discovery/bundle.tar.gz", response_class=_Archive, responses=_UNCHANGED)
     async def discovery(request: Request) -> Response:
         """Return the signed bundle in which the labels of an OPA choose its channel."""
         await caller(request)
@@ -56,7 +65,7 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
         has = matches(request.headers.get("if-none-match"), etag)
         return _answer(Offer(etag, None if has else data), "application/gzip")
 
-    @routes.post("/logs", status_code=204)
+    @routes.post("/logs", status_code=204, openapi_extra=LOG)
     async def logs(request: Request) -> Response:
         """Take a chunk of decision-log events; a decision is stored once."""
         who = await caller(request)
@@ -66,7 +75,7 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
         await run_in_threadpool(_ingest, session, who, body)
         return Response(status_code=204)
 
-    @routes.post("/status", status_code=204)
+    @routes.post("/status", status_code=204, openapi_extra=STATUS)
     async def status(request: Request) -> Response:
         """Take a sidecar's status report."""
         who = await caller(request)
