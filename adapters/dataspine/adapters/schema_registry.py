@@ -76,6 +76,7 @@ def delete(
 
 def set_level(session: Session, subject: str, level: str | None) -> str:
     """Set the level of a subject, or of all (``ALL``); return what held before."""
+    _check(session, subject)
     _require_writable(session, subject)
     access.require(session, access.CONFIGURE, subject or access.EVERYTHING)
     before = session.subject_settings.level(subject)
@@ -88,6 +89,7 @@ def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = 
 
     ``IMPORT`` gives versions ids of another registry: where versions are, it has to be forced.
     """
+    _check(session, subject)
     if mode == "IMPORT" and not force:
         taken = session.registry.subjects(deleted="shown")
         if taken if subject == ALL else subject in taken:
@@ -101,6 +103,11 @@ def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = 
     before = session.subject_settings.mode(subject)
     session.subject_settings.set_mode(subject, mode, actor=session.actor, at=session.clock())
     return before
+
+
+def _check(session: Session, subject: str) -> None:
+    if subject != ALL:
+        session.registry.check_subject(subject)
 
 
 def _require_writable(session: Session, subject: str) -> None:

@@ -111,7 +111,8 @@ class Registry:
         """
         query = (
             sa.select(schema_versions.c.subject)
-            .where(schema_versions.c.subject.startswith(prefix, autoescape=True))
+            # LIKE of SQLite knows no case of letters.
+            .where(sa.func.substr(schema_versions.c.subject, 1, len(prefix)) == prefix)
             .group_by(schema_versions.c.subject)
             .order_by(schema_versions.c.subject)
             .limit(limit)

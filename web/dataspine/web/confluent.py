@@ -64,7 +64,6 @@ CODES: Mapping[str, tuple[int, int]] = {
     "registry.taken": (422, 42205),
     "registry.referenced": (422, 42206),
     "registry.invalid_subject": (422, 42208),
-    "input.too_large": (413, 41301),
 }
 # The error_code of a subject, and of a version; their status is 404.
 DELETED = {"registry.deleted": (40404, 40406), "registry.not_deleted": (40405, 40407)}
