@@ -46,6 +46,7 @@ def test_what_can_be_used_is_taken(event: dict[str, Any], remarks: list[str]) ->
         run_event(kind="DONE"),
         run_event(at="yesterday"),
         run_event(at="2026-11-24"),
+        run_event(at="9999-12-31T23:59:59-00:01"),
         without("eventTime"),
         without("producer"),
         without("job"),

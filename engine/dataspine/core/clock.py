@@ -26,12 +26,12 @@ def parse_rfc3339(text: str, *, where: str = "") -> datetime:
     """Parse RFC 3339 with an offset; raise ``InputError`` for anything else."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InputError(
-            f"{text!r} is no RFC 3339 time with an offset",
-            where=where,
-            remedy="Write it like 2026-11-23T09:00:00Z.",
-        )
-    return at.astimezone(UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):  # of which the second is before year 1 or after 9999
+        pass
+    raise InputError(
+        f"{text!r} is no RFC 3339 time with an offset",
+        where=where,
+        remedy="Write it like 2026-11-23T09:00:00Z.",
+    )

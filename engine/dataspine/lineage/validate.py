@@ -121,13 +121,13 @@ def _require_uuid(text: str) -> None:
 def _time(text: str) -> tuple[datetime, bool]:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        naive = at.tzinfo is None
+        at = at.replace(tzinfo=UTC) if naive else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # of which the second is before year 1 or after 9999
         at = None
     if at is None or ":" not in text:
         raise _refused("the event time cannot be read", "/eventTime")
-    if at.tzinfo is None:
-        return at.replace(tzinfo=UTC), True
-    return at.astimezone(UTC), False
+    return at, naive
 
 
 def _refused(problem: str, where: str) -> InputError:
