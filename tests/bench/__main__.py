@@ -26,7 +26,7 @@ from typing import Any
 import psycopg2
 from rich.console import Console
 from rich.table import Table
-from tests.bench import by_id, compatibility, impact, logs, pii, publish
+from tests.bench import by_id, compatibility, impact, logs, pii, publish, scale
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
@@ -391,6 +391,7 @@ PARTS: dict[str, Callable[[Workspace], list[Row]]] = {
     "logs": lambda workspace: logs.measure(workspace.root.parent),
     "by-id": lambda workspace: by_id.measure(workspace.root, _schema("AVRO", 0)),
     "publish": lambda workspace: publish.measure(workspace.root.parent / "publish"),
+    "scale": lambda workspace: scale.measure(workspace.root.parent),
     "impact": lambda workspace: impact.measure(workspace.root.parent),
     "validate": _serve,
     "route": _route,

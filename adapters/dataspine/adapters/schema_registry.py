@@ -91,8 +91,9 @@ def set_mode(session: Session, subject: str, mode: str | None, *, force: bool = 
     """
     _check(session, subject)
     if mode == "IMPORT" and not force:
-        taken = session.registry.subjects(deleted="shown")
-        if taken if subject == ALL else subject in taken:
+        # The subject itself is the first that begins with its name.
+        taken = session.registry.subjects(subject, deleted="shown", limit=1)
+        if taken and subject in (ALL, *taken):
             raise ConflictError(
                 "versions are there already, and an import could contradict them",
                 where=subject or "all subjects",

@@ -38,6 +38,7 @@ schema_versions = sa.Table(
     sa.Column("rule_set", sa.JSON(none_as_null=True)),
     sa.Column("deleted_at", sa.Text),
     sa.Index("schema_versions_schema_id", "schema_id"),
+    sa.Index("schema_versions_kept", "subject", "deleted_at"),
 )
 
 # Who refers to what, so that nothing that is referred to is deleted.

@@ -28,6 +28,8 @@ DELETED: tuple[Deleted, ...] = get_args(Deleted)
 # Controls, marks of direction, halves of pairs, separators of lines: two names could look the same.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 MAX_SUBJECT = 255
+# After all that may follow a prefix.
+_LAST = "\U0010ffff" * MAX_SUBJECT
 MAX_KNOWN = 1_000  # subjects whose latest version is kept
 RESERVED = frozenset({"ids", "guids", "types"})  # segments of the HTTP paths beside subjects
 
@@ -111,8 +113,8 @@ class Registry:
         """
         query = (
             sa.select(schema_versions.c.subject)
-            # LIKE of SQLite knows no case of letters.
-            .where(sa.func.substr(schema_versions.c.subject, 1, len(prefix)) == prefix)
+            # A range of an index, where LIKE is none, and knows no case of letters.
+            .where(schema_versions.c.subject.between(prefix, prefix + _LAST))
             .group_by(schema_versions.c.subject)
             .order_by(schema_versions.c.subject)
             .limit(limit)
@@ -133,6 +135,19 @@ class Registry:
         if not found:
             raise _unknown_subject(subject)
         return found
+
+    def pages(self, subjects: Sequence[str], *, latest_only: bool = True) -> list[Version]:
+        """Return the latest version of each subject, or all of them, by subject and number."""
+        columns = (schema_versions.c.subject, schema_versions.c.number)
+        chosen = _select().where(columns[0].in_(subjects), _KEPT)
+        if latest_only:
+            newest = sa.select(columns[0], sa.func.max(columns[1]))
+            newest = newest.where(columns[0].in_(subjects), _KEPT).group_by(columns[0])
+            chosen = chosen.where(sa.tuple_(*columns).in_(newest))
+        with self._database.read() as connection:
+            return [
+                _version(row) for row in connection.execute(chosen.order_by(*columns)).mappings()
+            ]
 
     def version(self, subject: str, number: int | str, *, deleted: Deleted = "hidden") -> Version:
         """Return a version by its number or ``latest``; raise ``NotFoundError`` when unknown."""

@@ -68,9 +68,8 @@ def router(session: Session) -> APIRouter:
     ) -> list[dict[str, Any]]:
         """List the latest version of every subject, or all versions of a page of subjects."""
         names = registry.subjects(prefix, limit=limit, offset=offset)
-        if latest_only:
-            return [registry.version(name, "latest").document() for name in names]
-        return [each.document() for name in names for each in registry.versions(name)]
+        found = registry.pages(names, latest_only=latest_only)
+        return [each.document() for each in found]
 
     @routes.get("/schemas/{subject}/versions")
     def versions(subject: str) -> list[int]:
