@@ -40,7 +40,7 @@ class Labelled:
             self.type,
             doc="",
             name=name,
-            context=self.record,
+            record=self.record,
             own=nothing,
             inherited=nothing,
             line=None,

@@ -77,7 +77,7 @@ def _field(name: str, path: str | None = None) -> Field:
         "string",
         doc="",
         name=name,
-        context="ShopCustomer",
+        record="ShopCustomer",
         own=nothing,
         inherited=nothing,
         line=None,

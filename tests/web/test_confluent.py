@@ -304,3 +304,28 @@ def test_a_body_that_is_no_strict_json_is_refused_in_the_dialect(
     ):
         answer = client.request(method, path, content=body, headers=headers)
         assert (answer.status_code, answer.json()) == error(422, 42201, message), path
+
+
+def test_a_tag_of_a_contract_classifies_the_fields_that_it_names(
+    client: TestClient, session: Session
+) -> None:
+    named = {"metadata": {"tags": {"*.email": ["PII"], "**.nothing": ["PCI"]}}}
+    assert register(client, "a", UNTAGGED)[0] == 403
+    assert register(client, "a", UNTAGGED, **named) == (200, {"id": 1, "version": 1})
+    stored = session.registry.version("a", 1)
+    assert [(f["path"], f["classifications"], f["tagged"]) for f in stored.fields] == [
+        ("email", ["PII"], True)
+    ]
+    assert (
+        told(client, "GET", "/subjects/a/versions/1")[1]["metadata"]["tags"]
+        == (named["metadata"]["tags"])
+    )
+    # What a version says of a field is kept, or the change is a break, wherever it was said.
+    wider = record(json.loads(UNTAGGED)["fields"][0], {"name": "size", "type": "int", "default": 0})
+    status, answer = register(client, "a", wider)
+    assert (status, answer["error_code"]) == (403, 40301)
+    assert "pii.untagged_field" in answer["message"]
+    assert register(client, "a", wider, **named) == (200, {"id": 2, "version": 2})
+    inline = {"name": "email", "type": "string", "confluent:tags": ["PII"]}
+    text = record(inline, {"name": "size", "type": "int", "default": 0})
+    assert register(client, "a", text)[0] == 200

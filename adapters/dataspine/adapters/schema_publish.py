@@ -226,12 +226,14 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
 def parse_proposal(session: Session, proposal: Proposal) -> ParsedSchema:
     """Return the proposed schema parsed, or raise ``InputError``."""
     session.registry.check_subject(proposal.subject)
-    return _parse(session, proposal.type, proposal.text, proposal.references)
+    parsed = _parse(session, proposal.type, proposal.text, proposal.references)
+    return parsed.tagged(proposal.contract.tags)
 
 
 def parse_version(session: Session, version: Version) -> ParsedSchema:
     """Return a stored version parsed."""
-    return _parse(session, version.type, version.text, version.references)
+    parsed = _parse(session, version.type, version.text, version.references)
+    return parsed.tagged(version.contract.tags)
 
 
 def compare_with(

@@ -418,7 +418,7 @@ class _Place:
 
     path: str
     name: str
-    context: str
+    record: str
     doc: str
     line: int | None
     namespace: str
@@ -451,7 +451,7 @@ class _Walk:
                 self._kind(node, place.namespace),
                 doc=place.doc,
                 name=place.name,
-                context=place.context,
+                record=place.record,
                 own=own,
                 inherited=above,
                 line=place.line,
@@ -496,7 +496,7 @@ class _Walk:
 
     def _record(self, node: Node, place: _Place, above: Annotations) -> None:
         namespace = _inner(node, place.namespace)
-        context = (node.text("name") or "").rpartition(".")[2]
+        record = _full(node.text("name") or "", namespace)
         for item in _items(node.get("fields")):
             name, kind = item.get("name"), item.get("type")
             if name is None or kind is None:
@@ -504,7 +504,7 @@ class _Walk:
             inner = _Place(
                 f"{place.path}.{name.value}" if place.path else str(name.value),
                 str(name.value),
-                context,
+                record,
                 item.text("doc") or "",
                 None if place.foreign else name.line,
                 namespace,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from dataspine.core.errors import InputError
+from dataspine.registry._tag_pattern import tag_pattern
 
 __all__ = [
     "NOTHING",
@@ -15,11 +18,15 @@ __all__ = [
     "Waiver",
     "classifications_of",
     "read_annotations",
+    "tagged",
     "words",
 ]
 
 CLASSIFICATIONS = ("PII", "PCI", "Restricted", "Internal", "Public")
 
+# Characters of names that tags are compared with, for one schema: about a second.
+MAX_STEPS = 500_000
+_PUBLIC = ("Public",)
 _SPELLING = {name.lower(): name for name in CLASSIFICATIONS}
 _WORD = re.compile(r"IPv[46]|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _BRACKETS = re.compile(r"\[([A-Za-z ,]{1,80})\]")
@@ -76,7 +83,7 @@ class Field:
     an array's items and ``a{}`` for a map's values. ``classifications`` is never empty: a field
     that nothing classifies is ``("Public",)`` and not ``tagged``. A field of a classified record
     has that record's classifications and retention too. ``line`` is None when the field stands in
-    another file.
+    another file. ``full_name`` is that of the record around it, and its own.
     """
 
     path: str
@@ -89,6 +96,7 @@ class Field:
     retention: str | None
     waiver: Waiver | None
     line: int | None
+    full_name: str = ""
 
     @classmethod
     def of(  # noqa: PLR0913 - one argument per fact
@@ -98,12 +106,13 @@ class Field:
         *,
         doc: str,
         name: str,
-        context: str,
+        record: str,
         own: Annotations,
         inherited: Annotations,
         line: int | None,
     ) -> Field:
-        """Return the field ``name`` of the record ``context``."""
+        """Return the field ``name`` of the record of this full name."""
+        context = record.rpartition(".")[2]
         all_of_it = own.joined(inherited)
         return cls(
             path,
@@ -116,6 +125,17 @@ class Field:
             all_of_it.retention,
             own.waiver,
             line,
+            f"{record}.{name}",
+        )
+
+    def noted(self, more: Annotations, *, tagged: bool) -> Field:
+        """Return it with more classifications; ``tagged`` when they are about itself."""
+        is_silent = not self.tagged and self.classifications == _PUBLIC
+        known = () if is_silent else self.classifications
+        return replace(
+            self,
+            classifications=_distinct((*known, *more.classifications)),
+            tagged=self.tagged or tagged,
         )
 
     def facts(self) -> dict[str, Any]:
@@ -159,6 +179,37 @@ def read_annotations(
     return Annotations(_distinct(found), _duration(retention), waiver)
 
 
+def tagged(fields: Sequence[Field], tags: Mapping[str, Sequence[str]]) -> tuple[Field, ...]:
+    """Return the fields with the tags of a data contract: pattern of full names, and tags.
+
+    As for what is written in the schema itself, what a classified field contains is as classified;
+    a pattern that matches no field says nothing. Raises ``InputError`` when there are too many of
+    both to compare.
+    """
+    told = [(tag_pattern(text), read_annotations(tags=names)) for text, names in tags.items()]
+    found: list[Field] = []
+    inside: dict[str, Annotations] = {}
+    steps = 0
+    for field in fields:
+        own = NOTHING
+        for pattern, noted in told:
+            if not pattern.may_match(field.full_name):
+                continue
+            steps += len(field.full_name)
+            if pattern.matches(field.full_name):
+                own = own.joined(noted)
+        if steps > MAX_STEPS:
+            raise InputError(
+                "there are too many tags for so many fields",
+                where="metadata/tags",
+                remedy="Write the tags into the schema.",
+                code="registry.invalid_contract",
+            )
+        both = inside[field.path] = own.joined(inside.get(_around(field.path), NOTHING))
+        found.append(field if both == NOTHING else field.noted(both, tagged=own != NOTHING))
+    return tuple(found)
+
+
 @functools.lru_cache(maxsize=10_000)
 def words(name: str) -> tuple[str, ...]:
     """Split a name into lower-case words: at case, digits and every other character."""
@@ -182,6 +233,11 @@ def _joined(parts: tuple[str, ...]) -> tuple[str, ...]:
     starts = range(len(parts))
     joined = ("".join(parts[i : i + n]) for n in range(2, _JOINED + 1) for i in starts[: 1 - n])
     return _distinct((*parts, *joined))
+
+
+def _around(path: str) -> str:
+    """Return the path of the field that contains this one, or an empty text."""
+    return path[:-2] if path.endswith(("[]", "{}")) else path.rpartition(".")[0]
 
 
 def _above(path: str) -> str:

@@ -242,7 +242,7 @@ class _Known:
 class _Place:
     path: str
     name: str
-    context: str
+    record: str
     doc: str
     line: int | None
 
@@ -297,7 +297,7 @@ class _Walk:
             place = _Place(
                 f"{start}{dot}{field.name}",
                 field.name,
-                known.message.name,
+                name.lstrip("."),
                 " ".join(" ".join(texts or ()).split()),
                 line,
             )
@@ -335,7 +335,7 @@ class _Walk:
                 kind,
                 doc=place.doc,
                 name=place.name,
-                context=place.context,
+                record=place.record,
                 own=own,
                 inherited=above,
                 line=place.line,
