@@ -21,6 +21,8 @@ __all__ = ["TYPES", "Lookup", "ParsedSchema", "Stored", "parse", "reference_key"
 TYPES = ("AVRO", "PROTOBUF")
 MAX_REFERENCES = 100
 CACHE_ENTRIES = 256
+# Of the schemas that are kept parsed: about 150 MB at most, where 256 large ones would be 3 GB.
+CACHE_WEIGHT = 4 * 1_048_576
 
 
 class Stored(Protocol):
@@ -77,8 +79,13 @@ class ParsedSchema:
         return self.text
 
 
+def _weigh(schema: ParsedSchema) -> int:
+    # A field of what it refers to takes as much as one of its own, which has some 40 characters.
+    return len(schema.text) + 40 * len(schema.fields)
+
+
 # The schemas parsed last.
-_cache: Lru[str, ParsedSchema] = Lru(CACHE_ENTRIES)
+_cache: Lru[str, ParsedSchema] = Lru(CACHE_ENTRIES, weight=CACHE_WEIGHT, weigh=_weigh)
 
 
 def parse(
