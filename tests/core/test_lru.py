@@ -1,4 +1,4 @@
-from dataspine.registry._lru import Lru
+from dataspine.core.lru import Lru
 
 
 def known(lru: Lru[str, str]) -> list[str | None]:
