@@ -44,7 +44,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def asked(database: Database) -> Iterator[Statements]:
+def asked() -> Iterator[Statements]:
     """Return what was asked so far."""
     found: Statements = []
 
@@ -52,9 +52,9 @@ def asked(database: Database) -> Iterator[Statements]:
         if statement.startswith("SELECT"):
             found.append((statement, values))
 
-    sa.event.listen(database._engine, "before_cursor_execute", note)
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
     yield found
-    sa.event.remove(database._engine, "before_cursor_execute", note)
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def plan(database: Database, statement: str, values: Any) -> list[str]:
