@@ -144,3 +144,16 @@ def test_nothing_is_permitted_by_whom_nobody_answers(opa: Path, tmp_path: Path) 
         (503, None),
     ]
     assert [each.json()["error_code"] for each in answers[1:]] == [50301, 50301]
+
+
+def test_the_document_says_how_to_call(client: TestClient) -> None:
+    document = client.get("/openapi.json", headers=_as("eve")).json()
+    assert document["security"] == [{"token": []}, {"password": []}]
+    assert document["components"]["securitySchemes"] == {
+        "token": {"type": "http", "scheme": "bearer"},
+        "password": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The token as the password.",
+        },
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,7 +27,7 @@ from dataspine.web import (
     schemas,
     sidecars,
 )
-from dataspine.web.authentication import Authentication
+from dataspine.web.authentication import SECURITY, Authentication
 from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
 from dataspine.web.problem import REFUSED, Problem, invalid, problem, unexpected
@@ -66,15 +68,21 @@ def create_app(
     app.add_exception_handler(Exception, unexpected)
     finished: ASGIApp = FinishedSchemas(app, session.registry.removed)
     if session.workspace.settings.tokens:
+        app.security = SECURITY
         finished = Authentication(finished, session.workspace.settings.tokens)
     return Guard(finished, hosts=hosts)
 
 
 class _Service(FastAPI):
+    security: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
     def openapi(self) -> dict[str, Any]:
-        """Return the document, with the shape of errors, which no route names as its own."""
+        """Return the document, with what no route names as its own: errors, and who may call."""
         document = super().openapi()
         document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        if self.security:
+            document["components"]["securitySchemes"] = dict(self.security)
+            document["security"] = [{name: []} for name in self.security]
         return document
 
 

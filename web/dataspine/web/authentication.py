@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,8 +17,13 @@ from dataspine.core.identity import Principal, acting_as
 from dataspine.core.workspace import TokenEntry
 from dataspine.web.problem import LoginError, problem
 
-__all__ = ["Authentication", "digest_of", "new_token"]
+__all__ = ["SECURITY", "Authentication", "digest_of", "new_token"]
 
+# As the OpenAPI document names it.
+SECURITY: Mapping[str, Mapping[str, str]] = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "password": {"type": "http", "scheme": "basic", "description": "The token as the password."},
+}
 MAX_HEADER = 16_384
 # Whoever watches a service asks these, and learns nothing else.
 _OPEN = ("/healthz", "/readyz")
