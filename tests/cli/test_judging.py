@@ -105,6 +105,7 @@ def test_a_given_bundle_must_be_signed_by_the_given_key(shop: Released, tmp_path
         ("--bundle", released, "--trust", str(tmp_path / "eve.pub")): (4, "bundle.bad_signature"),
         ("--bundle", released): (2, "input.no_trust"),
         ("--trust", public): (2, "input.usage"),
+        ("--bundle", released, "--trust", "spine.yaml"): (4, "bundle.bad_key"),
         ("--bundle", "none.tar.gz", "--trust", public): (2, "input.not_found"),
         ("--bundle", "http://example.org/b.tar.gz", "--trust", public): (2, "input.invalid"),
         ("--bundle", "http://127.0.0.1:9/b.tar.gz", "--trust", public): (3, "bundle.not_fetched"),

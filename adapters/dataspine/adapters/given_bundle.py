@@ -87,11 +87,23 @@ def _verified(
 ) -> tuple[Bundle, Trust]:
     # The id in a signature only picks a key; whoever gives keys means whichever fits.
     key_id = signed_by(data) or ""
-    trusts = [Trust((TrustedKey.of_pem(key_id, _pem(each), _CHANNELS),)) for each in keys]
+    trusts = [Trust((_trusted(key_id, each),)) for each in keys]
     for trust in trusts[:-1]:
         with contextlib.suppress(IntegrityError):
             return verify(data, trust, channel=channel, opa=opa), trust
     return verify(data, trusts[-1], channel=channel, opa=opa), trusts[-1]
+
+
+def _trusted(key_id: str, reference: str) -> TrustedKey:
+    try:
+        return TrustedKey.of_pem(key_id, _pem(reference), _CHANNELS)
+    except IntegrityError as error:
+        raise IntegrityError(
+            "no P-256 or RSA public key in PEM form",
+            where=f"--trust {reference}",
+            remedy="Name the public key; `spine bundle keys new` prints it beside the private one.",
+            code=error.code,
+        ) from None
 
 
 def _pem(reference: str) -> str:
