@@ -59,10 +59,7 @@ def require(session: Session, permission: str, resource: str) -> None:
     if known is not None and _holds(session, known):
         return
     decision = session.decide(question)
-    with session.database.begin() as connection:
-        session.journal.record(
-            connection, decision, name=resource, actor=session.actor, acted=decision.allow
-        )
+    session.journal.note(decision, name=resource, actor=session.actor, acted=decision.allow)
     if decision.policy is None:
         why = decision.violations[0]
         raise UnavailableError(why.message, where=resource, remedy=why.remediation, code=why.code)

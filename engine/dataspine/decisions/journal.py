@@ -161,13 +161,13 @@ class Journal:
                 .values(acted=True, flush_id=flush_id)
             )
 
-    def note(self, decision: Decision, *, name: str, actor: str) -> None:
-        """Write the entry of a decision that nothing is done about; return when it is durable.
+    def note(self, decision: Decision, *, name: str, actor: str, acted: bool = False) -> None:
+        """Write the entry of a decision that no fact is written with; return when it is durable.
 
         Callers that wait at the same time share one transaction. When it fails, each gets its
         error: ``UnavailableError`` as of ``Database.begin``.
         """
-        row = {**_row(decision, name=name, actor=actor), "acted": False, "class_count": 1}
+        row = {**_row(decision, name=name, actor=actor), "acted": acted, "class_count": 1}
         with self._lock:
             group = self._waiting
             group.rows.append(row)
