@@ -11,7 +11,7 @@ from dataspine.web.app import create_app
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
-EXAMPLES = 300
+EXAMPLES = 75
 
 
 @pytest.mark.parametrize("tag", TAGS)

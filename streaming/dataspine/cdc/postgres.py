@@ -38,6 +38,7 @@ _OLDEST: Final = 140_000  # pgoutput sends logical messages since 14
 _TICK: Final = 0.1
 _ROUND_TRIPS: Final = 3  # the shortest one is the truest
 _PATIENCE: Final = 10.0  # for another process to let go of the slot
+_LOOK: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,10 @@ class PostgresSource:
         """
         decoder = Decoder(self.relations())
         self._require_publication()
+        replaces = self._stream is not None
         self.disconnect()
+        if replaces:
+            self._await_release()
         connection = self._session.connect(replication=True)
         self._stream = connection
         try:
@@ -379,6 +383,12 @@ class PostgresSource:
         )
         self._cursor = cursor
         return cursor
+
+    def _await_release(self) -> None:
+        """Wait until the server has seen that our earlier stream is closed."""
+        deadline = time.monotonic() + _PATIENCE
+        while (state := self.slot_state()) and state.active and time.monotonic() < deadline:
+            time.sleep(_LOOK)
 
     def _drop_slot(self) -> None:
         deadline = time.monotonic() + _PATIENCE
