@@ -15,6 +15,16 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 TEXT = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}'
 NAMES = [f"shop.s{number:02d}" for number in range(20)]
 
+FIRST: dict[str, Any] = {
+    "semver": "1.0.0",
+    "owner": None,
+    "contract": Contract(),
+    "references": (),
+    "provenance": {},
+    "decision_id": None,
+    "published_at": AT,
+}
+
 Statements = list[tuple[str, Any]]
 
 
@@ -27,18 +37,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with opened.begin() as connection:
         for subject in NAMES:
             for each in parsed:
-                registry.add(
-                    connection,
-                    subject,
-                    each,
-                    semver="1.0.0",
-                    owner=None,
-                    contract=Contract(),
-                    references=(),
-                    provenance={},
-                    decision_id=None,
-                    published_at=AT,
-                )
+                registry.add(connection, subject, each, **FIRST)
     yield opened
     opened.close()
 
@@ -138,16 +137,5 @@ def test_a_prefix_is_compared_letter_by_letter(
     registry = Registry(database)
     with database.begin() as connection:
         for subject in ("A", "A\U0010ffff", "A\U0010ffffz", "a", "ab", "%", "_", "B"):
-            registry.add(
-                connection,
-                subject,
-                parse("AVRO", TEXT),
-                semver="1.0.0",
-                owner=None,
-                contract=Contract(),
-                references=(),
-                provenance={},
-                decision_id=None,
-                published_at=AT,
-            )
+            registry.add(connection, subject, parse("AVRO", TEXT), **FIRST)
     assert registry.subjects(prefix) == expected
