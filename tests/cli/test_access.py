@@ -32,11 +32,15 @@ def test_a_token_is_shown_once_with_its_entry_for_the_settings(tmp_path: Path) -
         "token": told["token"],
         "entry": {"name": "ada", "roles": ["engineer"], "digest": digest_of(told["token"])},
     }
-    shown = run("access", "token", "bo", folder=tmp_path)
+    shown = run("access", "token", "bo: [x], y", folder=tmp_path)
     remark, _, entry = shown.stderr.partition("\n")
     assert remark == "Keep it: nobody can show it again. Put its entry into spine.yaml:"
     assert yaml.safe_load(entry) == {
-        "auth": {"tokens": [{"name": "bo", "roles": [], "digest": digest_of(shown.stdout.strip())}]}
+        "auth": {
+            "tokens": [
+                {"name": "bo: [x], y", "roles": [], "digest": digest_of(shown.stdout.strip())}
+            ]
+        }
     }
 
 

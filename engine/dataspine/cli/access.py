@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+import yaml
 
 from dataspine.cli.context import exit_with, options
 from dataspine.core.identity import Principal, acting_as
@@ -12,6 +13,8 @@ from dataspine.core.identity import Principal, acting_as
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+
+WIDTH = 10_000  # an entry stays on its line
 
 Roles = Annotated[
     list[str] | None, typer.Option("--role", help="A role that the token names; repeat it.")
@@ -32,11 +35,8 @@ def token(
     output.document({"token": secret, "entry": entry})
     output.say(secret)
     output.note("Keep it: nobody can show it again. Put its entry into spine.yaml:")
-    shown = ", ".join(
-        f"{key}: [{', '.join(value)}]" if isinstance(value, list) else f"{key}: {value}"
-        for key, value in entry.items()
-    )
-    output.note(f"auth:\n  tokens:\n    - {{{shown}}}")
+    shown = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=WIDTH)
+    output.note(f"auth:\n  tokens:\n    - {shown.strip()}")
 
 
 @app.command(epilog="Example: spine access check publish shop.customers --as ada --role engineer")
