@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from dataspine.bundles import SigningKey
 from dataspine.core.clock import rfc3339
 from dataspine.core.errors import ConflictError, InputError, NotFoundError, of_system
 from dataspine.core.statement import upsert
+from dataspine.core.token import new_token
 from dataspine.decisions._tables import discovery as table
 from dataspine.decisions.sidecar import Discovery, Sidecar
 from dataspine.decisions.sidecar import access as application_access
@@ -85,7 +85,7 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
         ) from None
     if not empty:
         raise ConflictError("the folder is not empty", where=str(folder), remedy="Name a new one.")
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     files = {
         "opa.json": json.dumps(sidecar.configuration(), indent=2),
         "access.json": json.dumps(application_access(token)),

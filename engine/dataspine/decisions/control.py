@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hmac
-import secrets
 import threading
 import time
 import zlib
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 from dataspine.bundles import TrustedKey
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError
+from dataspine.core.token import new_token
 
 __all__ = ["BundleSource", "ControlServer", "gunzip", "longest_wait", "matches", "refusal"]
 
@@ -60,7 +60,7 @@ class ControlServer:
         on_logs: Callable[[bytes], None],
         on_status: Callable[[dict[str, Any]], None],
     ) -> None:
-        self.token = secrets.token_urlsafe(32)
+        self.token = new_token()
         self.source = source
         self.on_logs = on_logs
         self._on_status = on_status

@@ -6,10 +6,8 @@ back but for itself, and takes a bounded place.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +21,7 @@ from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.statement import upsert
+from dataspine.core.token import new_token, token_hash
 from dataspine.core.workspace import FleetSettings
 from dataspine.decisions._tables import (
     discovery,
@@ -88,9 +87,9 @@ class Fleet:
     def issue(self, name: str, *, actor: str) -> str:
         """Return a new token of an instance; the one that it had before ends. Kept is its hash."""
         _require_name(name)
-        token = secrets.token_urlsafe(32)
+        token = new_token()
         values = {
-            "digest": _digest(token),
+            "digest": token_hash(token),
             "instance": name,
             "issued_at": rfc3339(self._clock()),
             "actor": actor,
@@ -122,7 +121,7 @@ class Fleet:
         scheme, _, token = authorization.partition(" ")
         with self._database.read() as connection:
             name = connection.execute(
-                sa.select(fleet_tokens.c.instance).where(fleet_tokens.c.digest == _digest(token))
+                sa.select(fleet_tokens.c.instance).where(fleet_tokens.c.digest == token_hash(token))
             ).scalar_one_or_none()
         if scheme.lower() != "bearer" or name is None:
             raise TokenError("nobody was given this token", remedy="Issue one: `spine opa token`.")
@@ -426,11 +425,6 @@ def _mine(caller: Caller) -> tuple[sa.ColumnElement[bool], ...]:
         fleet_instances.c.name == caller.name,
         fleet_instances.c.authenticated == caller.authenticated,
     )
-
-
-def _digest(token: str) -> str:
-    # 256 random bits need no slow hash.
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _require_name(name: str) -> None:

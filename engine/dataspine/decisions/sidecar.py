@@ -5,7 +5,6 @@ Flags and file belong together: authentication, authorisation and addresses are 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from dataspine.bundles import SigningKey, TrustedKey
 from dataspine.bundles.signing import seal
 from dataspine.core.canonical import canonical, digest
 from dataspine.core.errors import InputError
+from dataspine.core.token import token_hash
 from dataspine.decisions.control import BUNDLE
 
 __all__ = ["INSTANCE_HEADER", "Discovery", "Sidecar"]
@@ -164,7 +164,7 @@ class Discovery:
 
 def access(token: str) -> dict[str, Any]:
     """Return the file that lets callers with this token in; it holds the token's hash alone."""
-    return {"sidecar": {"tokens": [hashlib.sha256(token.encode()).hexdigest()]}}
+    return {"sidecar": {"tokens": [token_hash(token)]}}
 
 
 def keys(trusted: Sequence[TrustedKey]) -> dict[str, Any]:

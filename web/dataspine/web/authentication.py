@@ -7,17 +7,16 @@ can send. Sidecars have tokens of their own, which the fleet knows.
 from __future__ import annotations
 
 import base64
-import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dataspine.core.identity import Principal, acting_as
+from dataspine.core.token import token_hash
 from dataspine.core.workspace import TokenEntry
 from dataspine.web.problem import LoginError, problem
 
-__all__ = ["SECURITY", "Authentication", "digest_of", "new_token"]
+__all__ = ["SECURITY", "Authentication", "digest_of"]
 
 # As the OpenAPI document names it.
 SECURITY: Mapping[str, Mapping[str, str]] = {
@@ -31,14 +30,9 @@ _OPEN = ("/healthz", "/readyz")
 _SIDECARS = ("/bundles/", "/discovery/", "/logs", "/status")
 
 
-def new_token() -> str:
-    """Return a token that nobody can guess: 256 bits."""
-    return secrets.token_urlsafe(32)
-
-
 def digest_of(token: str) -> str:
-    """Return what is kept of a token. So much chance needs neither salt nor stretching."""
-    return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+    """Return a token's digest as its entry in ``spine.yaml`` has it."""
+    return f"sha256:{token_hash(token)}"
 
 
 class Authentication:
