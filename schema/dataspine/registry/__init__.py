@@ -13,7 +13,8 @@ from dataspine.registry.difference import Difference, differences
 from dataspine.registry.field import Field, classifications_of
 from dataspine.registry.schema import TYPES, Lookup, ParsedSchema, parse
 from dataspine.registry.settings import ALL, SubjectSettings
-from dataspine.registry.store import DELETED, Deleted, Registry, Version
+from dataspine.registry.store import Registry
+from dataspine.registry.version import DELETED, Deleted, Version
 
 __all__ = [
     "ALL",
