@@ -1,0 +1,45 @@
+"""The registry's Confluent dialect: what stock serializers, converters and tools call.
+
+Paths, shapes and error codes are those of Confluent's published REST interface; the same store as
+``/schemas`` is behind it.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from dataspine.adapters.session import Session
+from dataspine.core.errors import NotFoundError
+from dataspine.web.confluent import compatibility, ids, levels, modes, subjects, versions
+from dataspine.web.confluent.dialect import CODES, DELETED, REFUSED, Answer, DialectRoute
+
+__all__ = ["CODES", "DELETED", "router"]
+
+
+def router(session: Session) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(
+        tags=["registry, Confluent dialect"],
+        route_class=DialectRoute,
+        default_response_class=Answer,
+        responses=REFUSED,
+    )
+    for group in (ids, subjects, versions, compatibility, levels, modes):
+        group.add(routes, session)
+
+    @routes.get("/contexts")
+    def contexts() -> list[str]:
+        """List the contexts: the default one."""
+        return [":.:"]
+
+    @routes.get("/associations/{rest:path}", include_in_schema=False)
+    def associations(rest: str) -> None:
+        # Clients read 404 as "none", and anything else as a failure.
+        raise NotFoundError(
+            "there are no associations",
+            where=rest[:200],
+            remedy="Name subjects after topics, as clients do unless told otherwise.",
+            code="registry.no_associations",
+        )
+
+    return routes
