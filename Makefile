@@ -18,7 +18,7 @@ STORES := $(addprefix tests/,bundles/test_store.py cdc/test_flush.py cdc/test_he
   decisions/test_journal.py decisions/test_recorded.py integration/test_policy_impact.py \
   integration/test_schema_publish.py integration/test_schema_transfer.py lineage/test_delivery.py \
   lineage/test_outbox.py lineage/test_store.py registry/test_store.py web/test_app.py \
-  web/test_bundles.py web/test_confluent.py web/test_fleet.py web/test_hostile.py)
+  web/test_bundles.py web/test_confluent.py web/test_fleet.py web/test_hostile.py web/test_readiness.py)
 
 .PHONY: help setup demo test test-unit test-postgres test-faults lint policy mutants check bench bundle docs \
   conftest kafka static wheel lock clean

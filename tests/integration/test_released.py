@@ -61,7 +61,9 @@ def test_a_released_service_follows_its_channel(tmp_path: Path, opa: Path) -> No
         return found["allow"], codes, (found["policy"] or {}).get("revision")
 
     with served() as url:
-        assert _ask(f"{url}/readyz") == (503, {"ready": False, "database": "up", "bundle": None})
+        status, empty = _ask(f"{url}/readyz")
+        assert (status, empty["where"], empty["code"]) == (503, "bundle", "bundle.none_active")
+        assert empty["remedy"] == "Run `spine bundle publish --channel stable`."
         assert decided(url) == (False, ["engine.undefined"], None)
         first = shop.document("bundle", "publish")["revision"]
         _wait(lambda: _ask(f"{url}/readyz")[0] == 200)

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from dataspine.adapters.readiness import require_ready
 from dataspine.adapters.routes import RouteView, views
 from dataspine.adapters.session import Session
-from dataspine.core.errors import DataSpineError
 from dataspine.web.fleet import FleetMetrics
 
 __all__ = ["router"]
@@ -35,14 +35,14 @@ def router(session: Session) -> APIRouter:
         """Answer while the process serves."""
         return {"ok": True}
 
-    @routes.get("/readyz", responses={503: {"description": "Not ready, and why."}})
-    def readyz() -> JSONResponse:
-        """Answer 200 when the database is up and a bundle was active once."""
-        database = _database(session)
-        up = database == "up"
-        ready = up and session.was_active()
-        checks = {"database": database, "bundle": session.revision if up else None}
-        return JSONResponse({"ready": ready, **checks}, status_code=200 if ready else 503)
+    @routes.get("/readyz")
+    def readyz() -> dict[str, Any]:
+        """Answer 200 when the database is up and a bundle was active once.
+
+        Else 503: `where` is what is not ready, `database`, `opa` or `bundle`.
+        """
+        require_ready(session)
+        return {"ready": True, "database": "up", "bundle": session.revision}
 
     @routes.get("/metrics", response_class=PlainTextResponse)
     def prometheus() -> Response:
@@ -59,14 +59,6 @@ def router(session: Session) -> APIRouter:
         }
 
     return routes
-
-
-def _database(session: Session) -> str:
-    try:
-        session.database.require_current()
-    except DataSpineError as error:
-        return error.problem
-    return "up"
 
 
 class _Collector(Collector):
