@@ -19,8 +19,9 @@ from avro.schema import (
 )
 
 from dataspine.registry import field as facts
+from dataspine.registry._avro_name import PRIMITIVES
 from dataspine.registry._change import Change
-from dataspine.registry.avro import LOGICAL, PRIMITIVES, Avro
+from dataspine.registry.avro import LOGICAL, Avro
 
 __all__ = ["Lines", "logical_of", "near", "structure_changes", "text"]
 
