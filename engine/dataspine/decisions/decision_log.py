@@ -1,8 +1,4 @@
-"""What OPA says that it decided: uploaded chunks, kept as they came, and an index of decisions.
-
-Of an event only the few values are read that it is looked up by: the rest is passed over, and
-becomes no object of Python's.
-"""
+"""What OPA says that it decided: uploaded chunks, kept as they came, and an index of decisions."""
 
 from __future__ import annotations
 
@@ -22,11 +18,12 @@ from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.statement import add_new, offset_of
+from dataspine.decisions._opa_event import NOTHING, Event, batch, item_of, raw_list
 from dataspine.decisions._tables import decision_chunks, decision_log, journal
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.journal import visible
 
-__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions", "item_of"]
+__all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions"]
 
 MAX_PLAIN = 32 * 1_048_576
 MAX_EVENTS = 100_000
@@ -61,17 +58,7 @@ class _Answer(msgspec.Struct, frozen=True):
     violations: Any = None
 
 
-_NOTHING = msgspec.Raw(b"null")
 T = TypeVar("T")
-
-
-class _Event(msgspec.Struct, frozen=True):
-    decision_id: Any = None
-    timestamp: Any = None
-    path: Any = None
-    bundles: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    result: msgspec.Raw = _NOTHING
 
 
 class _Reader(Generic[T]):
@@ -88,8 +75,7 @@ class _Reader(Generic[T]):
             return self._missing
 
 
-_chunk = msgspec.json.Decoder(list[msgspec.Raw])
-_event, _bundles, _question = _Reader(_Event), _Reader(_Bundles), _Reader(_Question)
+_event, _bundles, _question = _Reader(Event), _Reader(_Bundles), _Reader(_Question)
 _answer = _Reader(_Answer)
 
 
@@ -308,7 +294,7 @@ def _text(packed: bytes) -> str:
 
 def _events(text: str) -> list[msgspec.Raw]:
     try:
-        events = _chunk.decode(text)
+        events = raw_list(text)
     except msgspec.ValidationError:
         events = None
     except (msgspec.DecodeError, RecursionError):
@@ -322,20 +308,15 @@ def _events(text: str) -> list[msgspec.Raw]:
     return events
 
 
-def _items(event: _Event) -> Iterator[tuple[int | None, _Answer, _Question]]:
+def _items(event: Event) -> Iterator[tuple[int | None, _Answer, _Question]]:
     """Yield what was decided: one thing, or each of a batch."""
-    results, questions = _list(event.result), _list(event.input)
+    results, questions = batch(event.result), batch(event.input)
     if not results:
         yield None, _answer(event.result), _question(event.input)
         return
-    missing = itertools.repeat(_NOTHING, max(0, len(results) - len(questions)))
+    missing = itertools.repeat(NOTHING, max(0, len(results) - len(questions)))
     for item, (result, asked) in enumerate(zip(results, [*questions, *missing], strict=False)):
         yield item, _answer(result), _question(asked)
-
-
-def _list(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    # Most are objects: they are not parsed in vain.
-    return _chunk.decode(raw) if memoryview(raw).tobytes().startswith(b"[") else []
 
 
 def _codes(violations: object) -> str | None:
@@ -371,16 +352,6 @@ def _sortable(stamp: str) -> str:
 
 def _word(value: object) -> str | None:
     return value[:_MAX_TEXT] if isinstance(value, str) else None
-
-
-def item_of(event: Mapping[str, Any], item: int) -> dict[str, Any]:
-    """Return one decision of a batch, as an event of its own."""
-    asked = event.get("input")
-    decision_id = f"{event['decision_id']}#{item}"
-    found = {**event, "decision_id": decision_id, "result": event["result"][item]}
-    if isinstance(asked, list) and len(asked) > item:
-        found["input"] = asked[item]
-    return found
 
 
 def conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:

@@ -22,10 +22,11 @@ import sqlalchemy as sa
 
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
+from dataspine.decisions._opa_event import NOTHING, Event, batch, item_of, raw_list
 from dataspine.decisions._tables import decision_chunks, decision_log
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.decision import POINTS, DecisionInput
-from dataspine.decisions.decision_log import MAX_PLAIN, LogSearch, conditions, item_of
+from dataspine.decisions.decision_log import MAX_PLAIN, LogSearch, conditions
 
 __all__ = ["Recorded", "Recording", "microseconds", "moment"]
 
@@ -56,26 +57,15 @@ SELECT path, question, at, row FROM (
 """  # noqa: S608 - a number
 
 
-_NOTHING = msgspec.Raw(b"null")
-
-
-class _Logged(msgspec.Struct, frozen=True):
-    path: Any = None
-    input: msgspec.Raw = _NOTHING
-    erased: Any = None
-    masked: Any = None
-
-
 class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     point: str
     at: str
     facts: msgspec.Raw
-    row: msgspec.Raw = _NOTHING
+    row: msgspec.Raw = NOTHING
 
 
-_event = msgspec.json.Decoder(_Logged)
+_event = msgspec.json.Decoder(Event)
 _whole = msgspec.json.Decoder(_Question)
-_list = msgspec.json.Decoder(list[msgspec.Raw])
 _value = msgspec.json.Decoder()
 
 _ITEMS = object()  # in place of a path
@@ -164,7 +154,7 @@ class Recording:
     def _asked(
         self, chunk: int, wanted: Sequence[tuple[int, int | None]]
     ) -> Iterator[tuple[str, bytes, int, int]]:
-        events = _list.decode(self._text(chunk))
+        events = raw_list(self._text(chunk))
         for position, indexed in itertools.groupby(sorted(wanted, key=_order), itemgetter(0)):
             items = [item for _, item in indexed]
             for item, found in zip(items, _questions(events[position], items), strict=True):
@@ -204,7 +194,7 @@ class Recording:
 
     def _events(self, chunk: int) -> list[msgspec.Raw]:
         if self._unpacked[0] != chunk:
-            self._unpacked = (chunk, _list.decode(self._text(chunk)))
+            self._unpacked = (chunk, raw_list(self._text(chunk)))
         return self._unpacked[1]
 
     def _text(self, chunk: int) -> str:
@@ -228,14 +218,14 @@ def _questions(raw: msgspec.Raw, items: Sequence[int | None]) -> Iterator[_Asked
     if _is_masked(event.erased) or _is_masked(event.masked):
         yield from itertools.repeat("masked input", len(items))
         return
-    batch = None
+    asked: list[msgspec.Raw] | None = None
     for item in items:
         if item is None:
             yield _question(event.input, event.path)
             continue
-        if batch is None:
-            batch = _batch(event.input)
-        yield _question(batch[item], _ITEMS) if item < min(len(batch), _MAX_ITEMS) else "no input"
+        if asked is None:
+            asked = batch(event.input)
+        yield _question(asked[item], _ITEMS) if item < min(len(asked), _MAX_ITEMS) else "no input"
 
 
 def _question(raw: msgspec.Raw, logged: object) -> _Asked | str:
@@ -258,13 +248,6 @@ def _question(raw: msgspec.Raw, logged: object) -> _Asked | str:
     digest.update(b"\0")
     digest.update(question.row)
     return path, digest.digest(), at
-
-
-def _batch(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    try:
-        return _list.decode(raw)
-    except msgspec.ValidationError:
-        return []
 
 
 def _is_masked(paths: object) -> bool:
