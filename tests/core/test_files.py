@@ -1,11 +1,12 @@
 """A file that a person named, and everything that can be wrong with it."""
 
+import resource
 from pathlib import Path
 
 import pytest
 
 from dataspine.core.errors import DataSpineError, IntegrityError, of_system, placed
-from dataspine.core.files import read_bytes, read_text
+from dataspine.core.files import read_bytes, read_text, replacing
 
 
 def _made(folder: Path, name: str) -> Path:
@@ -81,3 +82,59 @@ def test_an_error_without_a_place_gets_the_nearest_one() -> None:
         with pytest.raises(IntegrityError) as refused, placed("a.tar.gz"):
             raise IntegrityError("malformed", where=where)
         assert (refused.value.where, str(refused.value)) == (named, f"{named}: malformed")
+
+
+@pytest.mark.parametrize("before", [None, b"old"], ids=["new", "replaced"])
+def test_a_file_is_seen_whole(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "file"
+    if before is not None:
+        path.write_bytes(before)
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert (path.read_bytes() if path.exists() else None) == before
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"new", [path])
+
+
+def test_a_file_stays_when_its_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), replacing(path) as file:
+        file.writelines([b"half", None])  # type: ignore[list-item] # what fails after a part
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+
+
+def test_a_private_file_was_never_open_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch(0o644)
+    with replacing(path, mode=0o600):
+        modes = {each.stat().st_mode & 0o777 for each in tmp_path.iterdir() if each != path}
+    assert (modes, path.stat().st_mode & 0o777) == ({0o600}, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("none/file", 2), ("there/file", 20), ("folder", 21)],
+    ids=["no folder", "below a file", "a folder"],
+)
+def test_a_file_that_cannot_be_replaced_is_named(tmp_path: Path, name: str, number: int) -> None:
+    (tmp_path / "there").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=name) as error, replacing(tmp_path / name) as file:
+        file.write(b"new")
+    assert (error.value.errno, error.value.filename) == (number, str(tmp_path / name))
+    assert {each.name for each in tmp_path.iterdir()} == {"there", "folder"}
+
+
+def test_a_file_that_does_not_fit_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as error, replacing(path) as file:
+            file.write(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])

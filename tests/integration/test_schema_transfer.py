@@ -11,7 +11,7 @@ from dataspine.adapters import schema_publish, schema_registry, schema_transfer
 from dataspine.adapters.init import init
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
-from dataspine.core.errors import ConflictError, InputError
+from dataspine.core.errors import ConflictError, DataSpineError, InputError
 from dataspine.registry import Contract
 
 pytestmark = pytest.mark.integration
@@ -64,6 +64,16 @@ def test_the_same_registry_gives_the_same_bytes(session: Session, file: Path) ->
     schema_transfer.export(session, file)
     assert file.read_bytes() == first
     assert [p.name for p in file.parent.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", ["none/a.jsonl", "file/a.jsonl"], ids=["no folder", "a file"])
+def test_an_export_that_cannot_be_written_is_named(
+    session: Session, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataSpineError) as refused:
+        schema_transfer.export(session, tmp_path / name)
+    assert (refused.value.code, refused.value.where) == ("input.not_found", str(tmp_path / name))
 
 
 def test_an_imported_registry_is_the_same_and_known_again(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import file_digest
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dataspine.core.canonical import digest, sha256
+from dataspine.core.files import replacing
 from dataspine.decisions.program import cached_opa
 
 __all__ = ["Verdicts"]
@@ -66,9 +66,8 @@ class Verdicts:
         kept = self._asked if kind is None else {**self._known, **self._asked}
         with suppress(OSError):  # the next run is slower, that is all
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
-                json.dump(kept, file)
-            Path(file.name).replace(self._path)
+            with replacing(self._path, mode=0o600) as file:
+                file.write(json.dumps(kept).encode())
 
 
 def _read(path: Path) -> dict[str, str]:

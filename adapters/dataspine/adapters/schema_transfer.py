@@ -18,6 +18,7 @@ from dataspine.adapters.session import Session
 from dataspine.core.canonical import canonical, parse_json
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import DataSpineError, InputError, of_system
+from dataspine.core.files import replacing
 from dataspine.registry import Contract, Version
 
 __all__ = ["Counts", "export", "import_file"]
@@ -62,21 +63,16 @@ def export(session: Session, path: Path) -> int:
 
     The file is whole or what it was before.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
     try:
-        with part.open("wb") as file:
+        with replacing(path) as file:
             for document in _documents(session):
                 file.write(canonical(document) + b"\n")
                 count += "version" in document
-        part.replace(path)
     except OSError as error:
-        error.filename = str(path)  # not the part beside it, of which nobody knows
         raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Choose another file."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
     return count
 
 

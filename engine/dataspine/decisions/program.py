@@ -26,6 +26,7 @@ from dataspine.core.canonical import parse_json
 from dataspine.core.configuration import Configuration, user_folder
 from dataspine.core.download import fetch
 from dataspine.core.errors import DataSpineError, InputError, IntegrityError, UnavailableError
+from dataspine.core.files import replacing
 from dataspine.core.process import spawn
 
 __all__ = ["VERSION", "OpaProgram", "cached_opa", "find_opa", "install_opa"]
@@ -195,10 +196,10 @@ def _check_record(program: Path) -> None:
 
 
 def _adopt(found: OpaProgram, target: Path) -> None:
-    record = found.path.with_name("record")
-    record.write_text(json.dumps({"version": found.version, "sha256": found.sha256}) + "\n")
+    record = json.dumps({"version": found.version, "sha256": found.sha256}) + "\n"
+    with replacing(_record(target)) as file:
+        file.write(record.encode())
     # A crash between the two leaves a record that does not match: refused, never trusted.
-    record.replace(_record(target))
     found.path.replace(target)
 
 

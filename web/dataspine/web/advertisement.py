@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dataspine.adapters.tools.git import is_untracked
+from dataspine.core.files import replacing
 from dataspine.core.process import start_time
 
 __all__ = ["LOOPBACK", "advertise", "advertised", "withdraw"]
@@ -23,13 +24,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def advertise(state: Path, url: str) -> None:
     """Write where this process serves; only its owner may read it."""
     document = {"url": url, "pid": os.getpid(), "started": start_time(os.getpid())}
-    part = state / f"{NAME}.{os.getpid()}"
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-    # Whoever looks sees the old file or the whole new one.
-    part.replace(state / NAME)
+    with replacing(state / NAME, mode=0o600) as file:
+        file.write(json.dumps(document).encode())
 
 
 def withdraw(state: Path) -> None:
