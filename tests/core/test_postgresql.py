@@ -213,8 +213,13 @@ def test_an_address_in_the_file_itself_is_refused_and_not_shown(tmp_path: Path) 
         assert SECRET not in str(raised.value.document())
         assert "/database" in raised.value.problem
     assert raised.value.code == "input.secret_inline"
+
+
+@pytest.mark.parametrize("told", [ADDRESS, "env:", "file:", ""])
+def test_a_new_workspace_takes_a_reference_of_its_database_alone(tmp_path: Path, told: str) -> None:
     with pytest.raises(InputError) as raised:
-        init(tmp_path / "new", name="new", database=f"postgresql://a:{SECRET}@h", told=print)
+        init(tmp_path / "new", name="new", database=told, told=print)
+    assert (raised.value.code, raised.value.where) == ("input.secret_inline", "--database")
     assert SECRET not in str(raised.value.document())
     assert not (tmp_path / "new").exists()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from dataspine.bundles import generate_key
 from dataspine.cdc.key import load_key
 from dataspine.core.errors import ConflictError, InputError
+from dataspine.core.secret import require_reference
 from dataspine.core.workspace import SETTINGS, Workspace
 
 __all__ = ["init"]
@@ -44,13 +45,8 @@ def init(
                 code="input.not_empty",
             )
         _check_name(named)
-        if database is not None and not database.startswith(("env:", "file:")):
-            raise InputError(
-                "a database is given by reference",
-                where="--database",
-                remedy="Write env:NAME or file:PATH.",
-                code="input.secret_inline",
-            )
+        if database is not None:
+            require_reference(database, where="--database")
         templates = files("dataspine.cli").joinpath("templates")
         for file in _copy(templates, folder, {"{name}": named}):
             told(file.relative_to(folder).as_posix())

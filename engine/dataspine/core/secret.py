@@ -8,9 +8,25 @@ from pathlib import Path
 
 from dataspine.core.errors import InputError, UnavailableError
 
-__all__ = ["resolve"]
+__all__ = ["require_reference", "resolve"]
 
 _MAX_BYTES = 65_536
+
+
+def require_reference(reference: str, *, where: str = "") -> tuple[str, str]:
+    """Return the kind and the name of ``env:NAME`` or ``file:PATH``.
+
+    Raises ``InputError`` for another form, which may be the secret itself and is not shown.
+    """
+    kind, _, name = reference.partition(":")
+    if kind not in {"env", "file"} or not name:
+        raise InputError(
+            "a secret is given by reference",
+            where=where,
+            remedy="Write env:NAME or file:PATH.",
+            code="input.secret_inline",
+        )
+    return kind, name
 
 
 def resolve(
@@ -19,11 +35,10 @@ def resolve(
     """Return the secret behind ``env:NAME`` or ``file:PATH`` (relative to ``root``), stripped.
 
     Raises ``InputError`` for another form and ``UnavailableError`` when there is nothing behind
-    it. Neither error
-    shows the secret.
+    it. Neither error shows the secret.
     """
-    kind, _, name = reference.partition(":")
-    if kind == "env" and name:
+    kind, name = require_reference(reference)
+    if kind == "env":
         value = environment.get(name)
         if not value:
             raise UnavailableError(
@@ -33,19 +48,13 @@ def resolve(
                 code="spine.secret_missing",
             )
         return value.strip()
-    if kind == "file" and name:
-        try:
-            with (root / name).open(encoding="utf-8") as file:
-                return file.read(_MAX_BYTES).strip()
-        except (OSError, UnicodeDecodeError):
-            raise UnavailableError(
-                f"the secret file {name} cannot be read",
-                where=f"file:{name}",
-                remedy="Check its path and mode.",
-                code="spine.secret_missing",
-            ) from None
-    raise InputError(
-        "a secret is given by reference",
-        remedy="Write env:NAME or file:PATH.",
-        code="input.secret_inline",
-    )
+    try:
+        with (root / name).open(encoding="utf-8") as file:
+            return file.read(_MAX_BYTES).strip()
+    except (OSError, UnicodeDecodeError):
+        raise UnavailableError(
+            f"the secret file {name} cannot be read",
+            where=f"file:{name}",
+            remedy="Check its path and mode.",
+            code="spine.secret_missing",
+        ) from None
