@@ -1,6 +1,8 @@
 """The layout itself is a contract; these tests keep it."""
 
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -35,3 +37,21 @@ def test_lock_has_hashes_and_no_addresses() -> None:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert "://" not in text
     assert "--hash=sha256:" in text
+
+
+def test_each_silenced_check_has_a_code_and_a_reason() -> None:
+    silenced = re.compile(r"# (?:noqa|type: ignore|pragma)")
+    excused = re.compile(r"# (?:noqa: [A-Z]+\d+ - |type: ignore\[[a-z-]+\] +# )\w+")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _sources()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for each in silenced.finditer(line)
+        if not excused.match(line, each.start())
+    ]
+    assert found == []
+
+
+def _sources() -> Iterator[Path]:
+    for folder in sorted(ROOTS | {"docs", "tests"}):
+        yield from sorted(p for p in (ROOT / folder).rglob("*.py") if p != Path(__file__))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataspine.adapters.finding import Finding
-from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Result, run_parts
+from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
 from dataspine.adapters.rule_library import Library, custom_library, product_library
 from dataspine.adapters.tools.opa import Opa
 from dataspine.core.errors import InputError
@@ -75,9 +75,9 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.open(root)
 
 
-def _found(library: Library, parts: tuple[object, ...] = ALL) -> list[Finding]:
+def _found(library: Library, parts: tuple[Part, ...] = ALL) -> list[Finding]:
     results: list[Result] = []
-    return list(run_parts(library, parts, results.append))  # type: ignore[arg-type]
+    return list(run_parts(library, parts, results.append))
 
 
 def _changed(workspace: Workspace, opa: Path, changes: Mapping[str, tuple[str, str]]) -> Library:

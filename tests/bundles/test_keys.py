@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -95,11 +96,15 @@ def test_stock_opa_verifies_each_algorithm(
 @pytest.mark.parametrize("form", ["binary", "base64"])
 @pytest.mark.parametrize("kind", ["message", "digest"])
 def test_a_command_signs_like_the_key_that_it_holds(
-    files: dict[str, Path], content: Content, algorithm: str, form: str, kind: str
+    files: dict[str, Path],
+    content: Content,
+    algorithm: str,
+    form: str,
+    kind: Literal["message", "digest"],
 ) -> None:
     path = files[algorithm]
     command = (sys.executable, str(path.with_name("signs.py")), str(path), form, kind)
-    key = CommandKey("kms", algorithm, command, input=kind)  # type: ignore[arg-type]
+    key = CommandKey("kms", algorithm, command, input=kind)
     trusted = SigningKey.load(path, id="kms").trusted(channels=("dev",))
     data = sign(content, key, sequence=1, channel="dev")
     assert verify(data, Trust((trusted,))).key_id == "kms"

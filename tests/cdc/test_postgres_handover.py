@@ -167,7 +167,7 @@ def test_an_unfinished_snapshot_starts_over_after_destroy(source: Make, run: Run
     one.prepare()
     snapshot = one.snapshot()
     assert len(next(snapshot).changes) == 5000
-    snapshot.close()  # type: ignore[attr-defined]
+    snapshot.close()  # type: ignore[attr-defined] # a generator
     with pytest.raises(ConflictError) as caught:
         next(one.snapshot())
     assert caught.value.code == "cdc.snapshot_missing"

@@ -65,7 +65,7 @@ def test_an_event_is_stored_once_however_often_it_is_sent(
 
 
 def test_an_event_without_an_id_or_a_time_is_refused_and_the_others_kept(log: DecisionLog) -> None:
-    odd = [
+    odd: list[Any] = [
         {},
         7,
         None,
@@ -77,7 +77,7 @@ def test_an_event_without_an_id_or_a_time_is_refused_and_the_others_kept(log: De
         _event("c", timestamp="2026-11-23T09:00:00.1x3Z"),
         _event("d", timestamp="2026-11-23T09:00:00+01:00"),
     ]
-    assert log.ingest([*odd, _event("good")]) == Ingested(1, 0, len(odd), -1)  # type: ignore[list-item]
+    assert log.ingest([*odd, _event("good")]) == Ingested(1, 0, len(odd), -1)
     assert _ids(log) == ["good"]
 
 

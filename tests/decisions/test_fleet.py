@@ -185,9 +185,9 @@ def test_a_channel_is_held_after_several_known_ones_refuse(
     assert fleet.offer(ONE, "stable", good).etag == bad
     (hold,) = fleet.holds()
     assert (hold["released_by"], hold["reason"], hold["failures"]) == ("ada", "disk was full", [])
-    for odd in ({"sequence": 9, "reason": "x"}, {"sequence": 2, "reason": " "}):
+    for sequence, reason in ((9, "x"), (2, " ")):
         with pytest.raises(InputError):
-            fleet.release("stable", actor="ada", **odd)  # type: ignore[arg-type]
+            fleet.release("stable", sequence, actor="ada", reason=reason)
 
 
 def test_a_download_that_fails_is_no_refusal(fleet: Fleet, publish: Callable[[str], str]) -> None:

@@ -116,7 +116,7 @@ def test_a_server_killed_under_load_loses_and_doubles_no_decision(
                     until(sidecar.healthy, sidecar.log.read_text)
                     thread.start()
                 count = len(asked)
-                until(lambda count=count: len(asked) > count + 200)  # type: ignore[misc]
+                until(lambda count=count: len(asked) > count + 200)  # type: ignore[misc] # no type of a default
                 assert control.process is not None
                 control.process.kill()
         ended.set()

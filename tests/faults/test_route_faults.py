@@ -92,7 +92,7 @@ def test_restarted_server_is_waited_for(
         cluster.start()
         orders(dsn, events + 500, 500)
         events += 1_000
-        deployed.wait(lambda events=events: deployed.total(workspace) >= events)  # type: ignore[misc]
+        deployed.wait(lambda events=events: deployed.total(workspace) >= events)  # type: ignore[misc] # no type of a default
     finish(workspace, route, events)
 
 

@@ -84,7 +84,7 @@ def _kill_again_and_again(workspace: Workspace, dsn: str) -> None:
             before = _applied(workspace)
             child = deployed.start(workspace)
             if number % 2 == 0:  # else it may die in its recovery too
-                deployed.wait(lambda before=before: _applied(workspace) > before)  # type: ignore[misc]
+                deployed.wait(lambda before=before: _applied(workspace) > before)  # type: ignore[misc] # no type of a default
             time.sleep(chance.uniform(0.0, 3.0))  # where in a flush it dies is left to chance
             child.send_signal(signal.SIGKILL)
             child.wait()

@@ -109,9 +109,9 @@ def test_a_refused_bundle_is_held_back_and_can_be_released(control: Control, fol
     ):
         bad = broken(control, "stable")
         for name in ("one", "two", "claim"):
-            until(lambda name=name: control.instance(name).get("failed_etag") == bad)  # type: ignore[misc]
+            until(lambda name=name: control.instance(name).get("failed_etag") == bad)  # type: ignore[misc] # no type of a default
             # It keeps what it had, and is not asked to take the other again.
-            until(lambda name=name: control.instance(name)["active_etag"] == good)  # type: ignore[misc]
+            until(lambda name=name: control.instance(name)["active_etag"] == good)  # type: ignore[misc] # no type of a default
         for name, sidecar in (("one", one), ("two", two), ("claim", claim)):
             answer = sidecar.decide(QUESTION, token(folder / name))
             assert answer["result"]["policy"]["sequence"] == 1

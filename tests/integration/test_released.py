@@ -26,9 +26,9 @@ QUESTION = {
 
 def _ask(url: str, body: object = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own service
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own service
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

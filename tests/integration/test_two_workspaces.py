@@ -43,7 +43,7 @@ def test_snapshot_and_end_of_one_leave_the_other_alone(
     try:
         for workspace in workspaces:
             running.append(deployed.start(workspace))
-            deployed.wait(lambda w=workspace: deployed.total(w) == events)  # type: ignore[misc]
+            deployed.wait(lambda w=workspace: deployed.total(w) == events)  # type: ignore[misc] # no type of a default
         assert deployed.rows(dsn, SLOTS) == deployed.rows(dsn, PUBLICATIONS) == sorted(names)
         deployed.wait(lambda: deployed.state(workspaces[0])[0] == "streaming")
         before = _status(workspaces[0])

@@ -114,7 +114,7 @@ def test_avro_levels_agree(old: ParsedSchema, new: ParsedSchema, logical: bool) 
 @given(old=SCHEMAS, new=SCHEMAS)
 def test_the_avro_package_has_the_last_word(old: ParsedSchema, new: ParsedSchema) -> None:
     before, after = (s.model.model for s in (old, new) if isinstance(s.model, Avro))
-    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
+    checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call] # the package has no types
     for level, reader, writer in (("BACKWARD", after, before), ("FORWARD", before, after)):
         found = checker.get_compatibility(reader, writer).compatibility
         readable = found is not SchemaCompatibilityType.incompatible

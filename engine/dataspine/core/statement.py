@@ -41,10 +41,10 @@ def _upsert(
 ) -> sa.Insert:
     adding = import_module(f"sqlalchemy.dialects.{kind}").insert(table)
     if not change and not add:
-        return adding.on_conflict_do_nothing(index_elements=key)  # type: ignore[no-any-return]
+        return adding.on_conflict_do_nothing(index_elements=key)  # type: ignore[no-any-return] # the dialect's own, found by name
     told = {name: adding.excluded[name] for name in change}
     told |= {name: table.c[name] + adding.excluded[name] for name in add}
-    return adding.on_conflict_do_update(  # type: ignore[no-any-return]
+    return adding.on_conflict_do_update(  # type: ignore[no-any-return] # the dialect's own, found by name
         index_elements=key, set_=told
     )
 
@@ -59,9 +59,9 @@ def add_new(
     names = ", ".join(columns)
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        statement = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608
+        statement = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 - names of our tables
         return connection.exec_driver_sql(statement, list(rows)).rowcount
-    statement = f"INSERT INTO {table.name} ({names}) VALUES {{}} ON CONFLICT DO NOTHING"  # noqa: S608
+    statement = f"INSERT INTO {table.name} ({names}) VALUES {{}} ON CONFLICT DO NOTHING"  # noqa: S608 - the same
     marks = f"({', '.join(['%s'] * len(columns))})"
     added = 0
     for start in range(0, len(rows), _PAGE):

@@ -177,7 +177,7 @@ class PostgresSource:
         if self._cursor is None:
             return
         try:
-            self._cursor.send_feedback(flush_lsn=lsn, force=True)  # type: ignore[no-untyped-call]
+            self._cursor.send_feedback(flush_lsn=lsn, force=True)  # type: ignore[no-untyped-call] # its stubs give no types here
         except psycopg2.Error as error:
             raise self._session.failure(error, "confirm a position") from None
 

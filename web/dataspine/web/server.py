@@ -134,7 +134,7 @@ def _run(
 ) -> int | None:
     """Run until a signal comes, and return its number."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,  # type: ignore[arg-type] # the server's own words for the same protocol
         log_config=None,
         access_log=False,
         server_header=False,
