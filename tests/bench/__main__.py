@@ -30,6 +30,7 @@ from tests.bench import by_id, compatibility, impact, logs, pii, publish, scale
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.init import init
+from dataspine.adapters.route_target import open_target
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
@@ -328,7 +329,7 @@ def _gate(session: Session, path: Path) -> list[Row]:
     with contextlib.closing(route_deploy.open_source(session, route, "shop")) as source:
         relation = next(r for r in source.relations() if r.name == "customers")
     homes = ["DE", "US", "BR", "JP", "FR"] * 200_000
-    with row_replicate.open_target(session, route, stored) as target:
+    with open_target(session, route, stored) as target:
         gate = target.gate(target.sinks[0], relation)
         gate.judge([homes[:5]], 5)
         began = time.perf_counter()

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from tests import shop_route as deployed
 
-from dataspine.adapters import row_replicate
+from dataspine.adapters import dead_letter_replay
 from dataspine.adapters.row_replicate import POINT
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
@@ -120,10 +120,10 @@ def test_kills_under_load_lose_and_double_nothing(
         }
     with (
         Session(workspace, opa=opa) as session,
-        row_replicate.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
+        dead_letter_replay.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
     ):
         # Replay gives up what a newer row or a deletion has superseded; the rules are the same.
-        report = row_replicate.replay_dead_letters(session, workspace.root / deployed.ROUTE).report
+        report = dead_letter_replay.replay(session, workspace.root / deployed.ROUTE).report
         assert report.outcomes["busy"] == 0
         parked = {t: set(letters.keys("us-lake", t)) for t in tables}
         classes = [e for e in session.journal.list(limit=1000) if e.decision.point == POINT]

@@ -10,7 +10,7 @@ import pytest
 from tests import shop_route as deployed
 from tests.conftest import Spine
 
-from dataspine.adapters import route_deploy, row_replicate
+from dataspine.adapters import dead_letter_replay, route_deploy
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli import shop
@@ -101,7 +101,7 @@ def test_route_asks_for_each_class_and_says_so(
     assert others[0][0] > 0
     with (
         Session(workspace, opa=opa) as session,
-        row_replicate.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
+        dead_letter_replay.dead_letters(session, workspace.root / deployed.ROUTE) as letters,
     ):
         parked = letters.letters(table="customers", code=CODE)
         entry = session.journal.get(parked[0].decision_id)

@@ -25,6 +25,7 @@ from dataspine.registry import classifications_of
 __all__ = [
     "Plan",
     "apply",
+    "destroy",
     "open_source",
     "origins",
     "plan",
@@ -122,6 +123,17 @@ def unfiltered_rules(session: Session) -> tuple[str, ...]:
     if current is None:
         return ("*",)
     return tuple(verify(current[1], session.trust).metadata.get(UNFILTERED) or ())
+
+
+def destroy(session: Session, path: Path) -> Route:
+    """Drop what the route made at its sources, and forget that it is desired."""
+    route = load_route(path)
+    access.require(session, access.DEPLOY, route.name)
+    for source in route.sources:
+        with contextlib.closing(open_source(session, route, source.name)) as opened:
+            opened.destroy()
+    RouteStore(session.database).remove(route.name)
+    return route
 
 
 def question(session: Session, route: Route) -> DecisionInput:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from dataspine.adapters import route_deploy, routes, row_replicate
+from dataspine.adapters import dead_letter_replay, route_deploy, routes, row_replicate
 from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
@@ -102,7 +102,7 @@ def destroy(route: RouteFile = None) -> None:
     """Drop a route's slot and publication, and forget the route; sinks keep their rows."""
     chosen = options()
     with chosen.session() as session:
-        gone = row_replicate.destroy(session, _path(chosen, route))
+        gone = route_deploy.destroy(session, _path(chosen, route))
     chosen.output.document({"route": gone.name, "destroyed": True})
     chosen.output.say(f"{gone.name}: slot and publication are gone")
 
@@ -120,7 +120,7 @@ def list_(
     chosen = options()
     with (
         chosen.session() as session,
-        row_replicate.dead_letters(session, _path(chosen, route)) as store,
+        dead_letter_replay.dead_letters(session, _path(chosen, route)) as store,
     ):
         search = routes.LetterSearch(sink, table, code, limit, after)
         page = routes.letter_page(store, search)
@@ -148,7 +148,7 @@ def show(
     chosen = options()
     with (
         chosen.session() as session,
-        row_replicate.dead_letters(session, _path(chosen, route)) as store,
+        dead_letter_replay.dead_letters(session, _path(chosen, route)) as store,
     ):
         found = store.show(letter)
     document = found.document()
@@ -170,7 +170,7 @@ def replay(
     chosen = options()
     with chosen.deciding() as session:
         path = _path(chosen, route)
-        made = row_replicate.replay_dead_letters(session, path, dry_run=dry_run)
+        made = dead_letter_replay.replay(session, path, dry_run=dry_run)
     chosen.output.document(made.document())
     if not made.decision.allow:
         chosen.output.decision(made.decision, subject=made.route, file=str(route or path))
@@ -186,7 +186,7 @@ def discard(
     """Give a parked row up for good."""
     chosen = options()
     with chosen.deciding() as session:
-        row_replicate.discard(session, _path(chosen, route), letter)
+        dead_letter_replay.discard(session, _path(chosen, route), letter)
     chosen.output.document({"id": letter, "discarded": True})
     chosen.output.say(f"dead letter {letter} is discarded")
 

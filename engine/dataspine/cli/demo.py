@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.text import Text
 
-from dataspine.adapters import route_deploy, row_replicate, schema_publish
+from dataspine.adapters import dead_letter_replay, route_deploy, schema_publish
 from dataspine.adapters.evidence import build_pack, verify_pack
 from dataspine.adapters.init import init
 from dataspine.adapters.schema_publish import Proposal
@@ -189,7 +189,7 @@ class _Story:
         matrix.write_text(text[:start] + NEW_TRANSFER + text[start:], encoding="utf-8")
         with Session(workspace) as session:
             self._seen(session)
-            report = row_replicate.replay_dead_letters(session, workspace.root / ROUTE).report
+            report = dead_letter_replay.replay(session, workspace.root / ROUTE).report
             self._tell(f"revision {session.active.revision[:26]} is active, nothing restarted")
             outcomes = report.document()
             self._tell(f"replayed {outcomes['replayed']:,}, still parked {outcomes['parked']:,}")
@@ -222,7 +222,7 @@ class _Story:
             outcomes = RouteStore(session.database).outcomes("shop-to-us")
             counts = session.outbox.counts()
             decisions = session.journal.counts()
-            with row_replicate.dead_letters(session, workspace.root / ROUTE) as letters:
+            with dead_letter_replay.dead_letters(session, workspace.root / ROUTE) as letters:
                 parked = letters.counts()
         lag: dict[str, float] = next(iter(self._status["lag"].values()))
         captured = CUSTOMERS + ORDERS + 2 * (TRANSACTIONS + 50)
@@ -269,7 +269,7 @@ class _Story:
     def _parked_keys(self, workspace: Workspace) -> int:
         with (
             Session(workspace) as session,
-            row_replicate.dead_letters(session, workspace.root / ROUTE) as letters,
+            dead_letter_replay.dead_letters(session, workspace.root / ROUTE) as letters,
         ):
             return sum(len(letters.keys(sink, table)) for _, sink, table in letters.parked_tables())
 

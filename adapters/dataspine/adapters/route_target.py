@@ -1,0 +1,228 @@
+"""What the rows of a route go through: its gate, its sinks, its dead letters, its records."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dataspine.adapters import route_deploy
+from dataspine.adapters.session import Session
+from dataspine.cdc.dead_letter import DeadLetterStore
+from dataspine.cdc.duckdb_sink import DuckDbSink
+from dataspine.cdc.event import Relation
+from dataspine.cdc.flush import FlushRecord, FlushTarget
+from dataspine.cdc.key import load_key
+from dataspine.cdc.mask import Masker
+from dataspine.cdc.route import Route, Sink, Table
+from dataspine.cdc.state import StoredRoute
+from dataspine.core.errors import DataSpineError
+from dataspine.decisions.decision import Decision, DecisionInput, Policy
+from dataspine.decisions.engine import FilterError
+from dataspine.lineage import events
+
+__all__ = ["Asker", "dead_letter_store", "open_target"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A filter as the gate asks for it."""
+
+    kind: str
+    ucast: dict[str, Any] | None
+
+
+class Asker:
+    """Asks the session's engine, and remembers what it said until a flush with it is applied."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._fresh: dict[str, Decision] = {}
+        self.asks_per_class = route_deploy.unfiltered_rules(session)
+
+    def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
+        """Ask OPA, and keep the decision until it is recorded."""
+        question = DecisionInput(point, self._session.clock(), facts, row)
+        decision = self._session.decide(question)
+        self._fresh[decision.decision_id] = decision
+        return decision
+
+    def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
+        """Return the row rules as a filter, or None when OPA has to be asked per class."""
+        # The filter knows the product's row rules alone: beside a custom one, OPA is asked.
+        self.asks_per_class = route_deploy.unfiltered_rules(self._session)
+        if self.asks_per_class:
+            return None
+        try:
+            compiled = self._session.engine.compile_filter(facts, at)
+        except FilterError:
+            return None
+        return _Compiled(compiled.kind, dict(compiled.ucast) if compiled.ucast else None)
+
+    def policy(self) -> Policy | None:
+        """Return the active policy; ``UnavailableError`` when it is too stale to go on by."""
+        # Rows of a known class are not asked about again, so a stale policy must stop them here.
+        self._session.require_fresh_policy()
+        return self._session.engine.policy()
+
+    def fresh(self, decision_id: str) -> Decision | None:
+        """Return a decision that no applied flush has; one of a discarded flush still counts."""
+        return self._fresh.get(decision_id)
+
+    def settle(self) -> None:
+        """Forget everything: what a flush used is recorded, and the rest was the gate's proof."""
+        self._fresh.clear()
+
+
+class _Recorder:
+    """Writes a flush's lineage event and the decisions that it used first."""
+
+    def __init__(
+        self,
+        session: Session,
+        stored: StoredRoute,
+        asker: Asker,
+        watch: _Watch,
+        origins: Mapping[str, events.Origin],
+    ) -> None:
+        self._session = session
+        self._stored = stored
+        self._asker = asker
+        self._watch = watch
+        self._origins = origins
+
+    def __call__(self, connection: sa.Connection, record: FlushRecord) -> None:
+        session = self._session
+        for decision_id in record.classes:
+            decision = self._asker.fresh(decision_id)
+            if decision is not None:
+                session.journal.record_class(
+                    connection,
+                    decision,
+                    name=record.route,
+                    actor=session.actor,
+                    flush_id=record.id,
+                )
+        event = events.flush_applied(
+            workspace=session.workspace.name,
+            route=record.route,
+            facts=self._stored.facts,
+            counts={**record.counts, "sink": record.sink, "endLsn": record.end_lsn},
+            at=session.clock(),
+            decision=self._watch.decision,
+            origins=self._origins,
+        )
+        session.outbox.write(connection, event, flush_id=record.id)
+
+
+class _Watch:
+    """Decides the route again when a new revision is active or its decision is about to end."""
+
+    def __init__(self, session: Session, stored: StoredRoute, asker: Asker) -> None:
+        self._session = session
+        self._stored = stored
+        self._asker = asker
+        self.decision: Decision | None = None
+
+    def __call__(self, point: str) -> None:
+        if point == "applied":
+            self._asker.settle()
+        if point != "planned" or self._holds():
+            return
+        session = self._session
+        question = DecisionInput(route_deploy.POINT, session.clock(), self._stored.facts)
+        decision = session.decide(question)
+        with session.database.begin() as connection:
+            session.journal.record(
+                connection,
+                decision,
+                name=self._stored.name,
+                actor=session.actor,
+                acted=decision.allow,
+            )
+        if not decision.allow:
+            error = DataSpineError(
+                f"the route is denied now: {', '.join(decision.codes)}",
+                where=self._stored.name,
+                remedy="Correct the route or the matrix, then apply and run it again.",
+                code="cdc.halted",
+            )
+            error.retry = decision.policy is None
+            raise error
+        self.decision = decision
+
+    def _holds(self) -> bool:
+        decision = self.decision
+        self._session.require_fresh_policy()
+        if decision is None or self._session.engine.policy() != decision.policy:
+            return False
+        return decision.valid_until is None or self._session.clock() < decision.valid_until
+
+
+@contextlib.contextmanager
+def open_target(
+    session: Session, route: Route, stored: StoredRoute, asker: Asker | None = None
+) -> Iterator[FlushTarget]:
+    """Open what flushes and replays of a route write to, behind its gates."""
+    key = load_key(session.workspace.state / "keys" / "mask.key")
+    sinks = [
+        DuckDbSink(
+            sink.name,
+            session.workspace.root / sink.path,
+            {t.short_name: sink.table_masks(t.short_name) for s in route.sources for t in s.tables},
+            Masker(key, sink.purpose),
+        )
+        for sink in route.sinks
+    ]
+    asker = asker or Asker(session)
+    watch = _Watch(session, stored, asker)
+    recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
+    store = dead_letter_store(session, route)
+    try:
+        yield FlushTarget(
+            route,
+            sinks,
+            store,
+            session.database,
+            asker,
+            functools.partial(_row_facts, route, stored),
+            recorder,
+            clock=session.clock,
+            hook=watch,
+        )
+    finally:
+        store.close()
+
+
+def _row_facts(
+    route: Route, stored: StoredRoute, table: Table, relation: Relation, sink: str
+) -> dict[str, Any]:
+    decided = next(t for t in stored.facts["tables"] if t["name"] == table.short_name)
+    known = {column["path"]: column["classifications"] for column in decided["columns"]}
+    into: Sink = next(s for s in route.sinks if s.name == sink)
+    return {
+        "name": route.name,
+        "table": table.short_name,
+        "homes": decided["homes"],
+        "home": decided["home"],
+        "columns": [
+            {
+                "path": column.name,
+                "classifications": known.get(column.name, list(route_deploy.UNCLASSIFIED)),
+            }
+            for column in relation.columns
+        ],
+        "guard_columns": list(table.guard_columns),
+        "sink": {"name": into.name, "region": into.region, "masks": dict(into.masks)},
+    }
+
+
+def dead_letter_store(session: Session, route: Route) -> DeadLetterStore:
+    """Open the route's dead letters, which lie in the source system's region; close them."""
+    region = f"{route.dead_letter_region}.db"
+    return DeadLetterStore(session.workspace.state / "dead-letter" / region, route.name)
