@@ -77,7 +77,7 @@ def test_a_token_is_written_once_and_ended(control: Control) -> None:
     assert (code, told) == (0, {"instance": "one", "file": str(file)})
     assert file.stat().st_mode & 0o777 == 0o600
     with control.session() as session:
-        caller = session.fleet.identify(f"Bearer {file.read_text()}", None)
+        caller = session.fleet.tokens.identify(f"Bearer {file.read_text()}", None)
     assert (caller.name, caller.authenticated) == ("one", True)
     assert _spine(control, "token", "one", "--revoke")[0] == 0
 

@@ -14,7 +14,8 @@ from dataspine.core.database import Database, metadata
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.workspace import FleetSettings
 from dataspine.decisions._tables import discovery, fleet_instances
-from dataspine.decisions.fleet import Caller, Fleet, TokenError
+from dataspine.decisions.fleet import Fleet
+from dataspine.decisions.fleet_tokens import Caller, TokenError
 
 AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 SETTINGS = FleetSettings(hold_after=2, stale_after=60, max_unauthenticated=3)
@@ -82,18 +83,18 @@ def _refuse(fleet: Fleet, caller: Caller, known: str | None = None) -> None:
 def test_a_token_names_its_instance_until_it_is_replaced_or_ended(
     fleet: Fleet, database: Database
 ) -> None:
-    first = fleet.issue("one", actor="ada")
-    assert fleet.identify(f"Bearer {first}", "other") == ONE
-    second = fleet.issue("one", actor="ada")
-    assert fleet.identify(f"bearer {second}", None) == ONE
-    fleet.issue("two", actor="ada")
-    fleet.revoke("one")
+    first = fleet.tokens.issue("one", actor="ada")
+    assert fleet.tokens.identify(f"Bearer {first}", "other") == ONE
+    second = fleet.tokens.issue("one", actor="ada")
+    assert fleet.tokens.identify(f"bearer {second}", None) == ONE
+    fleet.tokens.issue("two", actor="ada")
+    fleet.tokens.revoke("one")
     for wrong in (f"Bearer {first}", f"Bearer {second}", second, "Bearer ", "Basic x"):
         with pytest.raises(TokenError):
-            fleet.identify(wrong, None)
-    assert fleet.identify(None, "claim") == CLAIM
+            fleet.tokens.identify(wrong, None)
+    assert fleet.tokens.identify(None, "claim") == CLAIM
     with pytest.raises(NotFoundError):
-        fleet.revoke("one")
+        fleet.tokens.revoke("one")
     with database.read() as connection:
         kept = [connection.execute(table.select()).all() for table in metadata.sorted_tables]
     assert first not in str(kept)
@@ -102,9 +103,9 @@ def test_a_token_names_its_instance_until_it_is_replaced_or_ended(
 @pytest.mark.parametrize("name", [" ", "a b", "a\n", "é", "x" * 129, "-a"])
 def test_an_odd_name_is_refused(fleet: Fleet, name: str) -> None:
     with pytest.raises(InputError):
-        fleet.issue(name, actor="ada")
+        fleet.tokens.issue(name, actor="ada")
     with pytest.raises(InputError):
-        fleet.identify(None, name)
+        fleet.tokens.identify(None, name)
 
 
 def test_a_bundle_is_offered_until_it_is_there(
@@ -141,7 +142,7 @@ def test_what_one_refuses_is_held_from_it_alone(
     # Without anything good it gets the bundle before, and another gets the newest.
     assert fleet.offer(ONE, "stable", None).etag == good
     assert fleet.offer(TWO, "stable", None).etag == bad
-    assert fleet.holds() == []
+    assert fleet.holds.every() == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_what_it_refused_is_offered_again_to_another_process(
     fleet.report(ONE, {"labels": {"id": ""}, **changed})
     assert fleet.offer(ONE, "stable", good).data is not None
     _refuse(fleet, TWO, good)
-    assert fleet.holds() == []
+    assert fleet.holds.every() == []
 
 
 def test_a_channel_is_held_after_several_known_ones_refuse(
@@ -173,21 +174,21 @@ def test_a_channel_is_held_after_several_known_ones_refuse(
         _refuse(fleet, caller)
     late = Caller("late", True)
     bad = fleet.offer(late, "stable", None).etag
-    assert (fleet.holds(), bad != good) == ([], True)
+    assert (fleet.holds.every(), bad != good) == ([], True)
     _refuse(fleet, TWO)
-    (hold,) = fleet.holds()
+    (hold,) = fleet.holds.every()
     assert (hold["etag"], hold["sequence"], hold["released_at"]) == (bad, 2, None)
     assert [each["instance"] for each in hold["failures"]] == ["one", "two"]
     assert fleet.offer(late, "stable", good).data is None
     # Who has it already is not sent back.
     assert fleet.offer(late, "stable", bad).data is None
-    fleet.release("stable", 2, actor="ada", reason="disk was full")
+    fleet.holds.release("stable", 2, actor="ada", reason="disk was full")
     assert fleet.offer(ONE, "stable", good).etag == bad
-    (hold,) = fleet.holds()
+    (hold,) = fleet.holds.every()
     assert (hold["released_by"], hold["reason"], hold["failures"]) == ("ada", "disk was full", [])
     for sequence, reason in ((9, "x"), (2, " ")):
         with pytest.raises(InputError):
-            fleet.release("stable", sequence, actor="ada", reason=reason)
+            fleet.holds.release("stable", sequence, actor="ada", reason=reason)
 
 
 def test_a_download_that_fails_is_no_refusal(fleet: Fleet, publish: Callable[[str], str]) -> None:

@@ -117,7 +117,7 @@ class Control:
 
     def holds(self) -> list[dict[str, Any]]:
         with self.session() as session:
-            return session.fleet.holds()
+            return session.fleet.holds.every()
 
 
 @contextmanager

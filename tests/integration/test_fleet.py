@@ -121,7 +121,7 @@ def test_a_refused_bundle_is_held_back_and_can_be_released(control: Control, fol
             answer = late.decide(QUESTION, token(folder / "late"))
             assert answer["result"]["policy"]["sequence"] == 1
         with control.session() as session:
-            session.fleet.release("stable", 2, actor="ada", reason="try again")
+            session.fleet.holds.release("stable", 2, actor="ada", reason="try again")
         until(lambda: len(control.holds()) == 2)  # it is as bad as before
         repaired = control.publish("stable")
         # What it asks with and what it reports arrive one after the other.

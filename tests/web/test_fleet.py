@@ -44,7 +44,7 @@ def _event(decision_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_logs_are_taken_gzipped_or_plain_and_found(client: TestClient, session: Session) -> None:
-    token = session.fleet.issue("pod-1", actor="ada")
+    token = session.fleet.tokens.issue("pod-1", actor="ada")
     headers = {"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"}
     packed = gzip.compress(json.dumps([_event("d1"), _event("d2")]).encode())
     taken = [
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_asks_for_the_chunk_again(client: TestClient, sessio
 
 
 def test_the_fleet_is_shown_and_counted(client: TestClient, session: Session) -> None:
-    token = session.fleet.issue("pod-1", actor="ada")
+    token = session.fleet.tokens.issue("pod-1", actor="ada")
     headers = {"Authorization": f"Bearer {token}"}
     served = client.get("/bundles/dev.tar.gz", headers=headers)
     revision = session.active.revision

@@ -92,7 +92,7 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
         "application-token": token,
     }
     if sidecar.authenticated:
-        files["instance-token"] = session.fleet.issue(sidecar.instance, actor=session.actor)
+        files["instance-token"] = session.fleet.tokens.issue(sidecar.instance, actor=session.actor)
     for name, text in files.items():
         write_secret(folder / name, text)
     return sorted(files)
@@ -113,7 +113,7 @@ def write_secret(path: Path, text: str) -> None:
 def release(session: Session, channel: str, sequence: int, *, reason: str) -> None:
     """Offer a bundle again to the sidecars that it was held from."""
     access.require(session, access.CONFIGURE, access.channel(channel))
-    session.fleet.release(channel, sequence, actor=session.actor, reason=reason)
+    session.fleet.holds.release(channel, sequence, actor=session.actor, reason=reason)
 
 
 def publish_discovery(session: Session, key: SigningKey) -> str:

@@ -135,11 +135,11 @@ def token(
     chosen = options()
     with chosen.session() as session:
         if revoke:
-            session.fleet.revoke(instance)
+            session.fleet.tokens.revoke(instance)
             chosen.output.document({"instance": instance, "revoked": True})
             chosen.output.say(f"{instance} has no token any more")
             return
-        secret = session.fleet.issue(instance, actor=session.actor)
+        secret = session.fleet.tokens.issue(instance, actor=session.actor)
     if file is not None:
         write_secret(file, secret)
     shown = secret if file is None else str(file)
@@ -186,7 +186,7 @@ def discovery(
 def _fleet(chosen: Options) -> dict[str, Any]:
     try:
         with chosen.session() as session:
-            return {"instances": session.fleet.instances(), "holds": session.fleet.holds()}
+            return {"instances": session.fleet.instances(), "holds": session.fleet.holds.every()}
     except DataSpineError:
         if chosen.folder is not None:
             raise

@@ -1,13 +1,12 @@
-"""The sidecars that follow our channels: who they are, what decides there, and what they refused.
+"""The sidecars that follow our channels: what each gets, what decides there, how it is.
 
-An instance is known by its token, or claims a name without one. What a claim says holds nothing
-back but for itself, and takes a bounded place.
+What an instance without a token claims holds nothing back but for itself, and takes a bounded
+place.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,44 +20,22 @@ from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.statement import upsert
-from dataspine.core.token import new_token, token_hash
 from dataspine.core.workspace import FleetSettings
-from dataspine.decisions._tables import (
-    discovery,
-    fleet_failures,
-    fleet_holds,
-    fleet_instances,
-    fleet_tokens,
-)
+from dataspine.decisions._tables import discovery, fleet_instances
 from dataspine.decisions.control import BUNDLE, matches, refusal
+from dataspine.decisions.fleet_holds import MAX_ERROR, FleetHolds
+from dataspine.decisions.fleet_tokens import Caller, FleetTokens, is_name
 
-__all__ = ["Caller", "Fleet", "Offer", "TokenError"]
+__all__ = ["Fleet", "Offer"]
 
 _logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _MAX_LABELS = 32
 _MAX_TEXT = 200
-_MAX_SHOWN = 40
-_MAX_ERROR = 1_000
 # What says nothing new is not written again before this: a flood of reports costs no writes.
 _FRESH_SECONDS = 10.0
 _OLDER_DISCOVERY = "it went back to an older discovery bundle"
 _OF_CHANNEL = ("served_etag", "active_etag", "sequence", "alarm", "failed_etag", "error")
-
-
-class TokenError(InputError):
-    """A token was sent that nobody was given, or that was replaced."""
-
-    code = "fleet.unknown_token"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls; without a token, ``name`` is only what the caller says, and may be empty."""
-
-    name: str
-    authenticated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +47,10 @@ class Offer:
 
 
 class Fleet:
-    """Reads and writes the fleet of one database; every number that judges is in ``settings``."""
+    """Reads and writes the fleet of one database; every number that judges is in ``settings``.
+
+    ``tokens`` say who calls, ``holds`` what was refused too often.
+    """
 
     def __init__(
         self,
@@ -83,49 +63,8 @@ class Fleet:
         self._bundles = bundles
         self._settings = settings
         self._clock = clock
-
-    def issue(self, name: str, *, actor: str) -> str:
-        """Return a new token of an instance; the one that it had before ends. Kept is its hash."""
-        _require_name(name)
-        token = new_token()
-        values = {
-            "digest": token_hash(token),
-            "instance": name,
-            "issued_at": rfc3339(self._clock()),
-            "actor": actor,
-        }
-        with self._database.begin() as connection:
-            upsert(connection, fleet_tokens, values, key=("instance",), change=values)
-        return token
-
-    def revoke(self, name: str) -> None:
-        """End an instance's token and forget the instance, or raise ``NotFoundError``."""
-        with self._database.begin() as connection:
-            mine = (fleet_instances.c.name == name, fleet_instances.c.authenticated)
-            connection.execute(fleet_instances.delete().where(*mine))
-            connection.execute(fleet_failures.delete().where(fleet_failures.c.instance == name))
-            ended = connection.execute(fleet_tokens.delete().where(fleet_tokens.c.instance == name))
-        if ended.rowcount != 1:
-            raise NotFoundError(
-                "no such instance has a token",
-                where=name[:_MAX_TEXT],
-                remedy="See `spine opa status`.",
-            )
-
-    def identify(self, authorization: str | None, claimed: str | None) -> Caller:
-        """Return who calls, by the headers of a request; raise ``TokenError`` for a wrong token."""
-        if claimed:
-            _require_name(claimed)
-        if not authorization:
-            return Caller(claimed or "", authenticated=False)
-        scheme, _, token = authorization.partition(" ")
-        with self._database.read() as connection:
-            name = connection.execute(
-                sa.select(fleet_tokens.c.instance).where(fleet_tokens.c.digest == token_hash(token))
-            ).scalar_one_or_none()
-        if scheme.lower() != "bearer" or name is None:
-            raise TokenError("nobody was given this token", remedy="Issue one: `spine opa token`.")
-        return Caller(str(name), authenticated=True)
+        self.tokens = FleetTokens(database, clock)
+        self.holds = FleetHolds(database, bundles, settings.hold_after, clock)
 
     def offer(self, caller: Caller, channel: str, known: str | None) -> Offer:
         """Return what this instance gets, which had ``known`` (``If-None-Match``) before.
@@ -160,7 +99,7 @@ class Fleet:
     def report(self, caller: Caller, document: Mapping[str, Any]) -> None:
         """Take a status report: remember what decides there, hold back what was refused."""
         labels = _labels(document.get("labels"))
-        if not caller.name and _NAME.fullmatch(labels.get("id", "")):
+        if not caller.name and is_name(labels.get("id", "")):
             caller = Caller(labels["id"], authenticated=False)
         if not caller.name:
             raise InputError(
@@ -184,75 +123,23 @@ class Fleet:
         if row is not None and row.process not in {None, told["process"]}:
             # Started again, or with other keys: what it refused before it may take now.
             told |= {"failed_etag": None, "error": None}
-            self._forget(caller)
+            if caller.authenticated:
+                self.holds.forget(caller.name)
         elif refused is not None:
-            told["error"] = refused[:_MAX_ERROR]
+            told["error"] = refused[:MAX_ERROR]
             # The report does not say which bundle: it is the one that was served last.
             if row is not None and row.served_etag != row.active_etag:
                 told["failed_etag"] = row.served_etag
         self._seen(caller, reported=True, **told)
         failed = told.get("failed_etag")
         if caller.authenticated and channel is not None and failed is not None:
-            self._fail(channel, failed, caller.name, told["error"])
+            self.holds.refuse(channel, failed, caller.name, told["error"])
 
     def note_clock(self, caller: Caller, seconds: int | None) -> None:
         """Remember by how much an instance's clock differs; within the tolerance it does not."""
         if caller.name and seconds is not None:
             large = abs(seconds) > self._settings.clock_tolerance
             self._seen(caller, clock=seconds if large else None)
-
-    def release(self, channel: str, sequence: int, *, actor: str, reason: str) -> None:
-        """Offer a bundle again to whom it was held from; who refuses it again is held again."""
-        if not reason.strip() or len(reason) > _MAX_ERROR:
-            raise InputError("a release has a reason", where="reason", remedy="Say why.")
-        publication = next(
-            (p for p in self._bundles.history(channel) if p.sequence == sequence), None
-        )
-        if publication is None:
-            raise NotFoundError(
-                f"sequence {sequence} was not published there",
-                where=channel,
-                remedy="See `spine opa status`.",
-            )
-        etag = etag_of(publication)
-        told = {
-            "released_at": rfc3339(self._clock()),
-            "released_by": actor,
-            "reason": reason,
-        }
-        mine = (fleet_holds.c.channel == channel, fleet_holds.c.etag == etag)
-        with self._database.begin() as connection:
-            connection.execute(
-                fleet_holds.update().where(*mine, fleet_holds.c.released_at.is_(None)).values(told)
-            )
-            connection.execute(
-                fleet_failures.delete().where(
-                    fleet_failures.c.channel == channel, fleet_failures.c.etag == etag
-                )
-            )
-            connection.execute(
-                fleet_instances.update()
-                .where(fleet_instances.c.channel == channel, fleet_instances.c.failed_etag == etag)
-                .values(failed_etag=None, error=None)
-            )
-
-    def holds(self) -> list[dict[str, Any]]:
-        """Return every hold, the newest first, with who refused what and why."""
-        with self._database.read() as connection:
-            rows = connection.execute(
-                sa.select(fleet_holds).order_by(fleet_holds.c.id.desc()).limit(100)
-            ).mappings()
-            holds = [{k: v for k, v in row.items() if k != "id"} for row in rows]
-            failures = connection.execute(
-                sa.select(fleet_failures).order_by(fleet_failures.c.instance)
-            ).all()
-        for hold in holds:
-            hold["failures"] = [
-                {"instance": f.instance, "error": f.error, "at": f.at}
-                for f in failures
-                if (f.channel, f.etag) == (hold["channel"], hold["etag"])
-            ]
-        return holds
 
     def instances(self) -> list[dict[str, Any]]:
         """Return what is known of each instance, and whether it is stale."""
@@ -274,14 +161,7 @@ class Fleet:
         return found
 
     def _choose(self, channel: str, known: str | None, failed: str | None) -> Publication | None:
-        with self._database.read() as connection:
-            held = set(
-                connection.scalars(
-                    sa.select(fleet_holds.c.etag).where(
-                        fleet_holds.c.channel == channel, fleet_holds.c.released_at.is_(None)
-                    )
-                )
-            )
+        held = self.holds.held(channel)
         if failed is not None:
             held.add(failed)
         for publication in self._bundles.history(channel):
@@ -372,45 +252,6 @@ class Fleet:
             return _OLDER_DISCOVERY
         return None
 
-    def _forget(self, caller: Caller) -> None:
-        if caller.authenticated:
-            with self._database.begin() as connection:
-                connection.execute(
-                    fleet_failures.delete().where(fleet_failures.c.instance == caller.name)
-                )
-
-    def _fail(self, channel: str, etag: str, instance: str, error: str) -> None:
-        at = rfc3339(self._clock())
-        publication = next((p for p in self._bundles.history(channel) if etag_of(p) == etag), None)
-        if publication is None:
-            return
-        key = {"channel": channel, "etag": etag, "instance": instance}
-        with self._database.begin() as connection:
-            upsert(connection, fleet_failures, {**key, "error": error, "at": at}, key=tuple(key))
-            same = (fleet_failures.c.channel == channel, fleet_failures.c.etag == etag)
-            failed = connection.execute(
-                sa.select(sa.func.count()).select_from(fleet_failures).where(*same)
-            ).scalar_one()
-            held = connection.execute(
-                sa.select(fleet_holds.c.id).where(
-                    fleet_holds.c.channel == channel,
-                    fleet_holds.c.etag == etag,
-                    fleet_holds.c.released_at.is_(None),
-                )
-            ).first()
-            if held is not None or failed < self._settings.hold_after:
-                return
-            connection.execute(
-                fleet_holds.insert().values(
-                    channel=channel,
-                    etag=etag,
-                    revision=publication.revision,
-                    sequence=publication.sequence,
-                    held_at=at,
-                )
-            )
-        _logger.warning("channel %s is held: %d refuse sequence %s", channel, failed, etag)
-
     def _is_stale(self, row: Mapping[str, Any], newest: Publication | None, now: datetime) -> bool:
         limit = self._settings.stale_after
         if row["age_seconds"] > limit:
@@ -425,15 +266,6 @@ def _mine(caller: Caller) -> tuple[sa.ColumnElement[bool], ...]:
         fleet_instances.c.name == caller.name,
         fleet_instances.c.authenticated == caller.authenticated,
     )
-
-
-def _require_name(name: str) -> None:
-    if _NAME.fullmatch(name) is None:
-        raise InputError(
-            f"{name[:_MAX_SHOWN]!r} cannot name an instance",
-            where="instance",
-            remedy="Use letters, digits, dots, dashes, underscores and colons, at most 128.",
-        )
 
 
 def _process(labels: Mapping[str, str], discovery: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def router(session: Session) -> APIRouter:
     @routes.get("/v1/fleet")
     def fleet() -> dict[str, Any]:
         """Return which instance decides by which revision, what it refused, and what is held."""
-        return {"instances": session.fleet.instances(), "holds": session.fleet.holds()}
+        return {"instances": session.fleet.instances(), "holds": session.fleet.holds.every()}
 
     @routes.post("/v1/channels/{channel}/release", status_code=204)
     def release(channel: str, asked: Release) -> None:
@@ -112,7 +112,9 @@ class FleetMetrics(Collector):
         held = GaugeMetricFamily(
             "dataspine_fleet_held", "Bundles that a channel holds back.", labels=("channel",)
         )
-        running = [h["channel"] for h in self._session.fleet.holds() if h["released_at"] is None]
+        running = [
+            h["channel"] for h in self._session.fleet.holds.every() if h["released_at"] is None
+        ]
         for channel, number in sorted(Counter(running).items()):
             held.add_metric((channel,), number)
         yield held

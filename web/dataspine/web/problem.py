@@ -21,7 +21,7 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 from dataspine.decisions.decision import Decision
-from dataspine.decisions.fleet import TokenError
+from dataspine.decisions.fleet_tokens import TokenError
 
 __all__ = [
     "PROBLEM",

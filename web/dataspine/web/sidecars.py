@@ -16,7 +16,8 @@ from dataspine.adapters.sidecar import discovery_bundle
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError
 from dataspine.decisions.control import longest_wait, matches
-from dataspine.decisions.fleet import Caller, Offer
+from dataspine.decisions.fleet import Offer
+from dataspine.decisions.fleet_tokens import Caller
 from dataspine.decisions.sidecar import INSTANCE_HEADER
 from dataspine.web.answers import LOG, STATUS
 
@@ -45,7 +46,7 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
     async def caller(request: Request) -> Caller:
         headers = request.headers
         return await run_in_threadpool(
-            fleet.identify, headers.get("authorization"), headers.get(INSTANCE_HEADER)
+            fleet.tokens.identify, headers.get("authorization"), headers.get(INSTANCE_HEADER)
         )
 
     @routes.get("/bundles/{name}.tar.gz", response_class=_Archive, responses=_UNCHANGED)
