@@ -1,12 +1,13 @@
 """A file that a person named, and everything that can be wrong with it."""
 
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dataspine.core.errors import DataSpineError, IntegrityError, of_system, placed
-from dataspine.core.files import read_bytes, read_text, replacing
+from dataspine.core.files import private, read_bytes, read_text, replacing, write_new
 
 
 def _made(folder: Path, name: str) -> Path:
@@ -107,7 +108,7 @@ def test_a_file_stays_when_its_writer_fails(tmp_path: Path) -> None:
 def test_a_private_file_was_never_open_to_others(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch(0o644)
-    with replacing(path, mode=0o600):
+    with replacing(path, opener=private):
         modes = {each.stat().st_mode & 0o777 for each in tmp_path.iterdir() if each != path}
     assert (modes, path.stat().st_mode & 0o777) == ({0o600}, 0o600)
 
@@ -126,15 +127,36 @@ def test_a_file_that_cannot_be_replaced_is_named(tmp_path: Path, name: str, numb
     assert {each.name for each in tmp_path.iterdir()} == {"there", "folder"}
 
 
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let this process write no file over 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
 def test_a_file_that_does_not_fit_stays(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
-    try:
-        with pytest.raises(OSError, match="too large") as error, replacing(path) as file:
-            file.write(bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match="too large") as error, replacing(path) as file:
+        file.write(bytes(100_000))
     assert error.value.filename == str(path)
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+
+
+def test_a_new_file_is_its_owners_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    write_new(path, b"first")
+    with pytest.raises(FileExistsError):
+        write_new(path, b"second")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"first", 0o600)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_new_file_that_does_not_fit_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too large") as error:
+        write_new(tmp_path / "key", bytes(100_000))
+    assert error.value.filename == str(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dataspine.core.canonical import digest, sha256
-from dataspine.core.files import replacing
+from dataspine.core.files import private, replacing
 from dataspine.decisions.program import cached_opa
 
 __all__ = ["Verdicts"]
@@ -66,7 +66,7 @@ class Verdicts:
         kept = self._asked if kind is None else {**self._known, **self._asked}
         with suppress(OSError):  # the next run is slower, that is all
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path, mode=0o600) as file:
+            with replacing(self._path, opener=private) as file:
                 file.write(json.dumps(kept).encode())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dataspine.adapters.session import Session
 from dataspine.bundles import SigningKey
 from dataspine.core.clock import rfc3339
 from dataspine.core.errors import ConflictError, InputError, NotFoundError, of_system
+from dataspine.core.files import write_new
 from dataspine.core.statement import upsert
 from dataspine.core.token import new_token
 from dataspine.decisions._tables import discovery as table
@@ -101,13 +101,11 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
 def write_secret(path: Path, text: str) -> None:
     """Write a new file, mode 0600; one that is there is never overwritten."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, text.encode())
     except OSError as error:
         raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Name a new file."
         ) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def release(session: Session, channel: str, sequence: int, *, reason: str) -> None:

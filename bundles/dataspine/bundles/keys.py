@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -27,6 +26,7 @@ from dataspine.core.errors import (
     UnavailableError,
     of_system,
 )
+from dataspine.core.files import write_new
 from dataspine.core.process import run
 
 __all__ = ["CommandKey", "Signer", "SigningKey", "Trust", "TrustedKey", "generate_key"]
@@ -262,7 +262,7 @@ def generate_key(path: Path, algorithm: str = "ES256") -> None:
         serialization.NoEncryption(),
     )
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, pem)
     except FileExistsError:
         raise ConflictError(
             "a key is there already",
@@ -274,8 +274,6 @@ def generate_key(path: Path, algorithm: str = "ES256") -> None:
         raise of_system(error) or InputError(
             error.strerror or "cannot be written", where=str(path), remedy="Choose another file."
         ) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
 
 
 def _read(pem: str) -> object:

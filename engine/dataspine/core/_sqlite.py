@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataspine.core.errors import IntegrityError, UnavailableError
+from dataspine.core.files import private
 
 __all__ = ["Sqlite"]
 
@@ -60,7 +60,7 @@ class Sqlite:
     def lease(self, name: str, stop: threading.Event, idle: float) -> Iterator[Callable[[], bool]]:
         """Hold a file's lock, which the kernel frees when its process dies; give up on ``stop``."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path.with_name(f"{name}.lock"), "ab", opener=_private) as file:
+        with open(self._path.with_name(f"{name}.lock"), "ab", opener=private) as file:
             while not stop.is_set():
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +125,3 @@ class Sqlite:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("spine_begin", "BEGIN"))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from dataspine.core.errors import InputError, NotFoundError, of_system
 
-__all__ = ["read_bytes", "read_text", "replacing"]
+__all__ = ["private", "read_bytes", "read_text", "replacing", "write_new"]
 
 
 def read_bytes(path: Path, max_bytes: int, *, remedy: str = "Split it.") -> bytes:
@@ -52,17 +52,39 @@ def read_text(path: Path, max_bytes: int, *, remedy: str = "Split it.") -> str:
         ) from None
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file that, when it is new, its owner alone may use: an ``opener`` of ``open``."""
+    return os.open(path, flags, 0o600)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file that its owner alone may use; on the disk when this returns.
+
+    Raises ``FileExistsError`` and leaves what is there as it is; any other ``OSError`` leaves
+    nothing, and is about ``path``.
+    """
+    with open(path, "xb", opener=private) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            error.filename = str(path)
+            raise
+
+
 @contextlib.contextmanager
-def replacing(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, opener: Callable[[str, int], int] | None = None) -> Iterator[BinaryIO]:
     """Write a file that whoever looks sees whole: as it was, or as the block left it.
 
     The bytes are on the disk before they have the name, so a crash of the machine leaves one of the
-    two as well; which one is not promised. ``mode`` is what the process's umask leaves of it. When
-    the block raises, the file is as it was. An ``OSError`` comes as it is, about ``path``.
+    two as well; which one is not promised. When the block raises, the file is as it was. An
+    ``OSError`` comes as it is, about ``path``. ``opener`` is that of ``open``.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with open(part, "xb", opener=opener) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

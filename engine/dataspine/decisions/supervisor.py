@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from dataspine.core.errors import UnavailableError
+from dataspine.core.files import write_new
 from dataspine.core.process import spawn, stop
 from dataspine.core.scratch import make_scratch, temporary_folder
 from dataspine.decisions.control import BUNDLE, BundleSource, ControlServer
@@ -200,7 +201,8 @@ class OpaChild:
         self._control.forget()
         self._socket.unlink(missing_ok=True)
         configuration = self._folder / "opa.json"
-        _write_private(configuration, json.dumps(self._configuration()))
+        configuration.unlink(missing_ok=True)
+        write_new(configuration, json.dumps(self._configuration()).encode())
         with self._log() as log:
             process = spawn(
                 [
@@ -292,10 +294,3 @@ def _private_folder(parent: Path | None) -> Path:
         remedy="Set TMPDIR to a short path.",
         code="engine.unavailable",
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

@@ -23,6 +23,7 @@ from dataspine.core.canonical import canonical
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import DataSpineError, InputError, UnavailableError
+from dataspine.core.files import private
 from dataspine.core.secret import resolve
 from dataspine.core.workspace import Receiver
 from dataspine.lineage._tables import deliveries, receivers
@@ -382,7 +383,7 @@ class _DeadLetters:
             }
         )
         try:
-            with self._lock, open(self._path, "ab", opener=_private) as file:
+            with self._lock, open(self._path, "ab", opener=private) as file:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -393,10 +394,6 @@ class _DeadLetters:
                 remedy="Check the file's owner, mode and disk; the event stays pending.",
                 code="lineage.dead_letter_unwritable",
             ) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _address(receiver: Receiver) -> SplitResult:

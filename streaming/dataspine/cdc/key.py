@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from dataspine.core.errors import UnavailableError
+from dataspine.core.files import write_new
 
 __all__ = ["load_key"]
 
@@ -20,11 +21,7 @@ def load_key(path: Path) -> bytes:
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         if not path.exists():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_hex(32).encode())
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(fresh, secrets.token_hex(32).encode())
             # A link, not a rename: of two processes that make a key, both use the first.
             try:
                 os.link(fresh, path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dataspine.adapters.tools.git import is_untracked
-from dataspine.core.files import replacing
+from dataspine.core.files import private, replacing
 from dataspine.core.process import start_time
 
 __all__ = ["LOOPBACK", "advertise", "advertised", "withdraw"]
@@ -24,7 +24,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def advertise(state: Path, url: str) -> None:
     """Write where this process serves; only its owner may read it."""
     document = {"url": url, "pid": os.getpid(), "started": start_time(os.getpid())}
-    with replacing(state / NAME, mode=0o600) as file:
+    with replacing(state / NAME, opener=private) as file:
         file.write(json.dumps(document).encode())
 
 
