@@ -1,8 +1,7 @@
 """Canonical JSON and digests: equal values have equal bytes.
 
 Keys sorted bytewise, no spaces, no HTML escaping, U+2028 and U+2029 escaped: the form that OPA
-hashes for bundle
-signatures (``notes`` on the bundle format; OPA's ``util.Canonicalize``).
+hashes for the signatures of bundles.
 """
 
 from __future__ import annotations

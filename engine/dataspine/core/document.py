@@ -1,9 +1,8 @@
 """Files that people write: YAML or JSON, checked against a JSON Schema, every fault with its line.
 
 Schemas lie in ``dataspine/core/schemas/<name>.schema.json``. No YAML tags, aliases or duplicate
-keys: a file must
-mean what it looks like. YAML 1.2's core scalars only, so that ``NO`` is a country and ``on`` a
-word.
+keys: a file must mean what it looks like. YAML 1.2's core scalars only, so that ``NO`` is a country
+and ``on`` a word.
 """
 
 from __future__ import annotations

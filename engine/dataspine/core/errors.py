@@ -1,8 +1,7 @@
 """Every error that Data Spine raises on purpose.
 
 One root, a stable ``code``, the process's exit code, whether a retry helps, and the three things
-that a person
-needs: what is wrong, where, and what to do next. Only ``web`` knows HTTP.
+that a person needs: what is wrong, where, and what to do next. Only ``web`` knows HTTP.
 """
 
 from __future__ import annotations
