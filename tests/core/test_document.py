@@ -21,6 +21,7 @@ def test_file_keeps_the_line_of_each_key() -> None:
     [
         (WHOLE + "rulez: {}\n", "spine.yaml:5", "input.unknown_key"),
         (WHOLE + "decisions:\n  opaa: x\n", "spine.yaml:6", "input.unknown_key"),
+        (WHOLE + "rules/~1: {}\n", "spine.yaml:5", "input.unknown_key"),
         ("name: shop\nname: shop\nmode: dev\n", "spine.yaml:2", "input.invalid"),
         ("name: shop\nmode: prod\n", "spine.yaml:2", "input.invalid"),
         ("name: [\n", "spine.yaml:2", "input.invalid"),
@@ -29,7 +30,18 @@ def test_file_keeps_the_line_of_each_key() -> None:
         ('name: shop\nmode: "\\ud800"\n', "spine.yaml:2", "input.invalid"),
         ("", "spine.yaml:1", "input.invalid"),
     ],
-    ids=["unknown", "nested", "twice", "value", "syntax", "tag", "alias", "surrogate", "empty"],
+    ids=[
+        "unknown",
+        "nested",
+        "slash",
+        "twice",
+        "value",
+        "syntax",
+        "tag",
+        "alias",
+        "surrogate",
+        "empty",
+    ],
 )
 def test_fault_is_named_with_its_line(text: str, where: str, code: str) -> None:
     with pytest.raises(InputError) as caught:

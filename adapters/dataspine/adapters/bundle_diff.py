@@ -14,6 +14,7 @@ from dataspine.adapters.given_bundle import read_archive
 from dataspine.adapters.policy import DEV, content_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import Content, unpack
+from dataspine.core.document import below
 from dataspine.core.errors import InputError, NotFoundError, placed
 from dataspine.core.workspace import SETTINGS, Workspace
 
@@ -156,7 +157,7 @@ def _document(name: str) -> str:
 def _changes(document: str, pointer: str, old: Any, new: Any) -> Iterator[Change]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
-            place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            place = below(pointer, key)
             if key not in old:
                 yield Change(document, place, "added", after=new[key])
             elif key not in new:

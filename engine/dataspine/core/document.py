@@ -21,7 +21,7 @@ import yaml
 from dataspine.core.errors import InputError
 from dataspine.core.files import read_text
 
-__all__ = ["Document", "load_document", "parse_document", "schema", "validator"]
+__all__ = ["Document", "below", "load_document", "parse_document", "schema", "validator"]
 
 MAX_BYTES = 4 * 1_048_576
 _REFERENCE = 'does not match "^(env'  # the pattern of every secret
@@ -60,6 +60,11 @@ def schema(name: str) -> dict[str, Any]:
 def validator(name: str) -> jsonschema_rs.Draft202012Validator:
     """Return the compiled validator of a shipped schema."""
     return jsonschema_rs.Draft202012Validator(schema(name))
+
+
+def below(pointer: str, part: str | int) -> str:
+    """Return the JSON Pointer of a member or an item of what ``pointer`` names."""
+    return f"{pointer}/{str(part).replace('~', '~0').replace('/', '~1')}"
 
 
 def load_document(path: Path, schema_name: str) -> Document:
@@ -145,7 +150,7 @@ def _mapping(
                 f"the key {key!r} stands twice" if key in result else "a key must be plain text"
             )
             raise InputError(problem, where=f"{name}:{line}", remedy="Keep one.")
-        place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        place = below(pointer, key)
         lines[place] = line
         result[key] = _value(child, place, lines, name, depth + 1)
     return result
@@ -173,7 +178,7 @@ def _check(document: Document, schema_name: str) -> None:
     )
     if unexpected:
         key = unexpected.group(1).split("'")[1]
-        place = f"{pointer}/{key}"
+        place = below(pointer, key)
         raise InputError(
             f"unknown key {key!r} in {pointer or 'the file'}",
             where=f"{document.name}:{document.line(place)}",
@@ -209,4 +214,4 @@ def _known_keys(schema_name: str, path: list[str | int], pointer: str) -> str:
 
 
 def _pointer(path: list[str | int]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+    return functools.reduce(below, path, "")
