@@ -13,7 +13,7 @@ from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.lineage import LineageStore, Outbox, validate
 from dataspine.web.answers import EVENT, EVENTS
-from dataspine.web.guard import LARGEST
+from dataspine.web.guard import LARGEST, segment
 
 __all__ = ["router"]
 
@@ -102,14 +102,12 @@ def _add_reading(routes: APIRouter, store: LineageStore) -> None:
     @routes.get("/api/v1/namespaces/{namespace}/datasets")
     def datasets(namespace: str, limit: Limit = 100, offset: Offset = 0) -> dict[str, Any]:
         """List a namespace's datasets."""
-        name = namespace.replace("\x1f", "/")
-        return {"datasets": store.datasets(name, limit=limit, offset=offset)}
+        return {"datasets": store.datasets(segment(namespace), limit=limit, offset=offset)}
 
     @routes.get("/api/v1/namespaces/{namespace}/jobs")
     def namespace_jobs(namespace: str, limit: Limit = 100, offset: Offset = 0) -> dict[str, Any]:
         """List a namespace's jobs."""
-        name = namespace.replace("\x1f", "/")
-        return {"jobs": store.jobs(name, limit=limit, offset=offset)}
+        return {"jobs": store.jobs(segment(namespace), limit=limit, offset=offset)}
 
     @routes.get("/api/v1/jobs")
     def jobs(limit: Limit = 100, offset: Offset = 0) -> dict[str, Any]:
