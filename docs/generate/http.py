@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
-from dataspine.web.confluent import CODES, DELETED
+from dataspine.web.confluent import CODES, DELETED_CODES
 
 __all__ = ["page"]
 
@@ -55,7 +55,7 @@ def page() -> str:
 
 def _codes() -> Iterator[str]:
     known = [(number, status, code) for code, (status, number) in CODES.items()]
-    known += [(number, 404, code) for code, pair in DELETED.items() for number in pair]
+    known += [(number, 404, code) for code, pair in DELETED_CODES.items() for number in pair]
     rows = [(number, status, f"[`{code}`](errors.md)") for number, status, code in known]
     rows += [
         (42201, 422, "any other fault of the request: no schema, a wrong type"),

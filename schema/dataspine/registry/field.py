@@ -34,8 +34,6 @@ _WAIVER = re.compile(r"\[\s*not-pii\s*:([^\]]{0,500})\]", re.IGNORECASE)
 _UNTIL = re.compile(r"(.*?)[;,]?\s*\buntil\s+(\S+)\s*", re.IGNORECASE | re.DOTALL)
 _RETAIN = re.compile(r"\bretain\s*=\s*([A-Za-z0-9]{1,40})")
 _SHORT = re.compile(r"([0-9]{1,6})(h|d|w|mo|m|y)", re.IGNORECASE)
-
-
 # How many words of a name may have been written as one, as in `firstname` or `dateofbirth`.
 _JOINED = 3
 
@@ -120,7 +118,7 @@ class Field:
             doc,
             _joined(words(name)),
             _distinct((*words(context), *words(_above(path)))),
-            all_of_it.classifications or ("Public",),
+            all_of_it.classifications or _PUBLIC,
             bool(own.classifications),
             all_of_it.retention,
             own.waiver,

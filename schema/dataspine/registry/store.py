@@ -306,7 +306,7 @@ class Registry:
             named = {(each["subject"], each["version"]) for each in wanted}
             connection.execute(
                 sa.insert(schema_references),
-                [{**own, "to_subject": to, "to_number": at} for to, at in sorted(named)],
+                [{**own, "to_subject": other, "to_number": of} for other, of in sorted(named)],
             )
         stored = connection.execute(ONE, {"subject": subject, "number": number})
         return version_of(stored.mappings().one())

@@ -99,7 +99,7 @@ class FleetMetrics(Collector):
         for labels, number in sorted(by.items()):
             revisions.add_metric(labels, number)
         yield revisions
-        for name, words, counts in (
+        for name, words, column in (
             ("stale", "Sidecars without a report or the newest bundle for too long.", "stale"),
             ("alarms", "Sidecars that went back, or decide by what nobody published.", "alarm"),
             ("refusals", "Sidecars that refused a bundle.", "failed_etag"),
@@ -107,7 +107,7 @@ class FleetMetrics(Collector):
             gauge = GaugeMetricFamily(f"dataspine_fleet_{name}", words, labels=("channel",))
             for channel in channels:
                 mine = [e for e in instances if (e["channel"] or "") == channel]
-                gauge.add_metric((channel,), sum(bool(e[counts]) for e in mine))
+                gauge.add_metric((channel,), sum(bool(e[column]) for e in mine))
             yield gauge
         held = GaugeMetricFamily(
             "dataspine_fleet_held", "Bundles that a channel holds back.", labels=("channel",)

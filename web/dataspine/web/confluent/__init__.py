@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from dataspine.adapters.session import Session
 from dataspine.core.errors import NotFoundError
 from dataspine.web.confluent import compatibility, ids, levels, modes, subjects, versions
-from dataspine.web.confluent.dialect import CODES, DELETED, REFUSED, Answer, DialectRoute
+from dataspine.web.confluent.dialect import CODES, DELETED_CODES, REFUSED, Answer, DialectRoute
 
-__all__ = ["CODES", "DELETED", "router"]
+__all__ = ["CODES", "DELETED_CODES", "router"]
 
 
 def router(session: Session) -> APIRouter:

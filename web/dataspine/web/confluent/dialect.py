@@ -17,7 +17,7 @@ from dataspine.core.errors import DataSpineError, InputError, NotFoundError, Una
 from dataspine.web.body import StrictRoute
 from dataspine.web.problem import PROBLEM, invalid
 
-__all__ = ["CODES", "DELETED", "REFUSED", "Answer", "DialectRoute", "Text", "tell", "unset"]
+__all__ = ["CODES", "DELETED_CODES", "REFUSED", "Answer", "DialectRoute", "Text", "tell", "unset"]
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
@@ -37,7 +37,7 @@ CODES: Mapping[str, tuple[int, int]] = {
     "registry.invalid_subject": (422, 42208),
 }
 # The error_code of a subject, and of a version; their status is 404.
-DELETED = {"registry.deleted": (40404, 40406), "registry.not_deleted": (40405, 40407)}
+DELETED_CODES = {"registry.deleted": (40404, 40406), "registry.not_deleted": (40405, 40407)}
 
 
 class Answer(JSONResponse):
@@ -100,8 +100,8 @@ def unset(what: str, subject: str, code: str) -> NotFoundError:
 def _refuse(error: DataSpineError, *, is_version: bool = False) -> Response:
     if isinstance(error, DeniedError):
         return tell(403, 40301, error.problem)
-    if error.code in DELETED:
-        return tell(404, DELETED[error.code][is_version], str(error))
+    if error.code in DELETED_CODES:
+        return tell(404, DELETED_CODES[error.code][is_version], str(error))
     status, code = CODES.get(error.code, (0, 0))
     if not status:
         if error.code == "registry.invalid_contract" and str(error.where).startswith("ruleSet"):
