@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy
+from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
@@ -224,5 +225,4 @@ def _row_facts(
 
 def dead_letter_store(session: Session, route: Route) -> DeadLetterStore:
     """Open the route's dead letters, which lie in the source system's region; close them."""
-    region = f"{route.dead_letter_region}.db"
-    return DeadLetterStore(session.workspace.state / "dead-letter" / region, route.name)
+    return DeadLetterStore(letters_path(session, route.dead_letter_region), route.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.session import Session
@@ -23,6 +24,7 @@ __all__ = [
     "RouteView",
     "letter_page",
     "letters",
+    "letters_path",
     "open_letters",
     "show",
     "view",
@@ -219,11 +221,16 @@ def letter_page(store: DeadLetterStore, search: LetterSearch) -> LetterPage:
     return LetterPage(store.route, tuple(found), store.counts(), more)
 
 
+def letters_path(session: Session, region: str) -> Path:
+    """Return the file of a region's dead letters, of every route that parks them there."""
+    return session.workspace.state / "dead-letter" / f"{region}.db"
+
+
 @contextlib.contextmanager
 def open_letters(session: Session, stored: StoredRoute) -> Iterator[DeadLetterStore | None]:
     """Open a route's dead letters, or yield None when it never parked anything."""
-    region = f"{stored.facts['dead_letter']['region']}.db"
-    store = DeadLetterStore.existing(session.workspace.state / "dead-letter" / region, stored.name)
+    place = letters_path(session, stored.facts["dead_letter"]["region"])
+    store = DeadLetterStore.existing(place, stored.name)
     try:
         yield store
     finally:
