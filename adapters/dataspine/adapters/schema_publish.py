@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from dataspine.adapters import access
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
@@ -40,6 +38,8 @@ __all__ = [
 ]
 
 POINT = "schema.publish"
+# What is imported was judged where it comes from.
+IMPORTED_LEVEL = "NONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +116,14 @@ class Outcome:
 
 def question(session: Session, proposal: Proposal) -> DecisionInput:
     """Translate a proposal into the point's facts."""
-    parsed, comparison, current = _compared(session, proposal, Timing())
-    return _question(session, proposal, parsed, comparison, current)
+    return _question(session, proposal, _compared(session, proposal, Timing()))
 
 
 def validate(session: Session, proposal: Proposal) -> Outcome:
     """Say what publishing would answer; change nothing but the journal."""
     timing = Timing()
-    parsed, comparison, current = _compared(session, proposal, timing)
-    asked = _question(session, proposal, parsed, comparison, current)
+    compared = _compared(session, proposal, timing)
+    asked = _question(session, proposal, compared)
     with timing.part("decide"):
         decision = session.decide(asked)
     with timing.part("store"):
@@ -132,8 +131,8 @@ def validate(session: Session, proposal: Proposal) -> Outcome:
     return Outcome(
         proposal.subject,
         decision,
-        comparison,
-        current.semver if current else None,
+        compared.comparison,
+        compared.semver,
         asked.facts["version"]["next"],
         None,
         created=False,
@@ -156,17 +155,17 @@ def publish(session: Session, proposal: Proposal) -> Outcome:
 
 def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     timing = Timing()
-    parsed, comparison, current = _compared(session, proposal, timing)
-    semver = current.semver if current else None
-    known = _known(session, proposal, parsed)
+    compared = _compared(session, proposal, timing)
+    parsed, comparison, current = compared.parsed, compared.comparison, compared.current
+    known = _known(session, proposal, compared)
     if known is not None:
         return Outcome(
-            proposal.subject, None, comparison, semver, known.semver, known, False, timing
+            proposal.subject, None, comparison, compared.semver, known.semver, known, False, timing
         )
     _require_writable(proposal, session.subject_settings.mode(proposal.subject))
     if proposal.imported is None or not proposal.imported.whole:
         access.require(session, access.PUBLISH, proposal.subject)
-    asked = _question(session, proposal, parsed, comparison, current)
+    asked = _question(session, proposal, compared)
     proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):
         decision = session.decide(asked)
@@ -176,7 +175,8 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         latest = session.registry.latest(proposal.subject, connection)
         if (latest and latest.number) != (current and current.number):
             return None
-        if _level(session, proposal, connection) != comparison.level:
+        level = session.subject_settings.level(proposal.subject, connection)
+        if level != comparison.level and given is None:
             return None
         session.journal.record(
             connection,
@@ -215,7 +215,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         proposal.subject,
         decision,
         comparison,
-        semver,
+        compared.semver,
         proposed,
         version,
         created=version is not None,
@@ -253,13 +253,32 @@ def _parse(
     )
 
 
-def _compared(
-    session: Session, proposal: Proposal, timing: Timing
-) -> tuple[ParsedSchema, Comparison, Version | None]:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A proposal beside the latest version, and ``same``, the version that it is already.
+
+    ``same`` is looked for only where the comparison alone leaves it open.
+    """
+
+    parsed: ParsedSchema
+    comparison: Comparison
+    current: Version | None
+    same: Version | None = None
+
+    @property
+    def semver(self) -> str | None:
+        return self.current.semver if self.current else None
+
+
+def _compared(session: Session, proposal: Proposal, timing: Timing) -> _Compared:
     with timing.part("parse"):
         parsed = parse_proposal(session, proposal)
     with timing.part("compat"):
-        current = session.registry.latest(proposal.subject)
+        current, level = session.registry.latest_with_level(
+            proposal.subject, session.subject_settings
+        )
+        if proposal.imported is not None:
+            level = IMPORTED_LEVEL
         if current is not None and current.type != parsed.type:
             raise InputError(
                 f"{proposal.subject} is {current.type}, not {parsed.type}",
@@ -267,42 +286,44 @@ def _compared(
                 remedy="Publish it under another subject.",
                 code="registry.type_changed",
             )
-        level = _level(session, proposal)
         previous: Sequence[Version] = [current] if current is not None else []
         if current is not None and is_transitive(level):
             previous = session.registry.versions(proposal.subject)
         comparison = compare_with(session, previous, parsed, level)
-        if current is not None and comparison.bump == "none":
+        if current is None or comparison.bump != "none":
+            return _Compared(parsed, comparison, current)
+        same = _same(session, proposal, parsed, current)
+        if same is None:
             # The same text with other metadata or references is a version of its own.
-            same = _find(session, proposal, parsed)
-            comparison = comparison if same else replace(comparison, bump="patch")
-        return parsed, comparison, current
+            comparison = replace(comparison, bump="patch")
+        return _Compared(parsed, comparison, current, same)
 
 
-def _known(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Version | None:
+def _known(session: Session, proposal: Proposal, compared: _Compared) -> Version | None:
     """Return the version that is there already: nothing is asked and nothing written then.
 
     What is imported is known by its number; ``Registry.add`` refuses another one in its place.
     """
     given = proposal.imported
     if given is None:
-        return _find(session, proposal, parsed)
+        return compared.same or _same(session, proposal, compared.parsed, compared.current)
     stored = session.registry.stored(proposal.subject, given.number)
-    same = stored is not None and (stored.id, stored.digest) == (given.id, parsed.digest)
+    same = stored is not None and (stored.id, stored.digest) == (given.id, compared.parsed.digest)
     return stored if same else None
 
 
-def _find(session: Session, proposal: Proposal, parsed: ParsedSchema) -> Version | None:
+def _same(
+    session: Session, proposal: Proposal, parsed: ParsedSchema, current: Version | None
+) -> Version | None:
+    if current is None:
+        return None
     return session.registry.find(
-        proposal.subject, parsed, references=proposal.references, contract=proposal.contract
+        proposal.subject,
+        parsed,
+        references=proposal.references,
+        contract=proposal.contract,
+        latest=current,
     )
-
-
-def _level(session: Session, proposal: Proposal, connection: sa.Connection | None = None) -> str:
-    """Return the level to compare at: what is imported was judged where it comes from."""
-    if proposal.imported is not None:
-        return "NONE"
-    return session.subject_settings.level(proposal.subject, connection)
 
 
 def _require_writable(proposal: Proposal, mode: str) -> None:
@@ -326,13 +347,8 @@ def mode_refuses(mode: str, where: str, more: str = "") -> ConflictError:
     )
 
 
-def _question(
-    session: Session,
-    proposal: Proposal,
-    parsed: ParsedSchema,
-    comparison: Comparison,
-    current: Version | None,
-) -> DecisionInput:
+def _question(session: Session, proposal: Proposal, compared: _Compared) -> DecisionInput:
+    parsed, comparison, current = compared.parsed, compared.comparison, compared.current
     contract = proposal.contract.owned_by(session.workspace.owner_of(proposal.subject))
     facts = {
         "name": proposal.subject,
@@ -340,9 +356,9 @@ def _question(
         "metadata": dict(contract.properties),
         "fields": [f.facts() for f in parsed.fields],
         "version": {
-            "current": current.semver if current else None,
+            "current": compared.semver,
             "next": (proposal.imported and proposal.imported.semver)
-            or next_version(current.semver if current else None, comparison.bump),
+            or next_version(compared.semver, comparison.bump),
             "bump": comparison.bump,
             "claimed": proposal.claimed,
         },

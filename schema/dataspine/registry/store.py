@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import NotFoundError
+from dataspine.core.lru import Lru
 from dataspine.registry._deletion import delete
 from dataspine.registry._identifier import KNOWN_ID, identify
 from dataspine.registry._query import (
@@ -27,12 +28,22 @@ from dataspine.registry._refusal import taken, unknown_schema, unknown_subject
 from dataspine.registry._tables import schema_references, schema_removals, schema_versions, schemas
 from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
+from dataspine.registry.settings import SubjectSettings
 from dataspine.registry.subject import LAST_SUBJECT, check_subject
 from dataspine.registry.version import Deleted, Version, version_number
 
 __all__ = ["Registry"]
 
-MAX_KNOWN = 1_000  # subjects whose latest version is kept
+# The subjects whose latest version is kept, and the characters of all of these.
+KNOWN, KNOWN_WEIGHT = 1_000, 16 * 1_048_576
+
+# What tells a newest version from any other, and the version.
+_Latest = tuple[tuple[Any, ...], Version]
+
+
+def _weigh(latest: _Latest) -> int:
+    # A field's facts take some 200 characters.
+    return len(latest[1].text) + 200 * len(latest[1].fields)
 
 
 class Registry:
@@ -40,7 +51,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._latest: dict[str, tuple[tuple[Any, ...], Version]] = {}
+        self._latest: Lru[str, _Latest] = Lru(KNOWN, weight=KNOWN_WEIGHT, weigh=_weigh)
 
     @staticmethod
     def check_subject(subject: str) -> None:
@@ -139,23 +150,32 @@ class Registry:
 
     def latest(self, subject: str, connection: sa.Connection | None = None) -> Version | None:
         """Return the newest version or None, in the transaction of ``connection`` when given."""
-        if connection is not None:
-            row = connection.execute(_NEWEST, {"subject": subject}).mappings().one_or_none()
-            return version_of(row) if row is not None else None
+        if connection is None:
+            with self._database.read() as own:
+                return self._newest(own, subject, is_committed=True)
+        return self._newest(connection, subject, is_committed=False)
+
+    def latest_with_level(
+        self, subject: str, settings: SubjectSettings
+    ) -> tuple[Version | None, str]:
+        """Return the newest version or None, and the subject's level, both of one moment."""
         with self._database.read() as own:
-            found = own.execute(_HEAD, {"subject": subject}).one_or_none()
-            if found is None:
-                return None
-            head = tuple(found)
-            known = self._latest.get(subject)
-            # A committed version never changes; what an open transaction wrote is not kept.
-            if known is not None and known[0] == head:
-                return known[1]
-            newest = self.latest(subject, own)
-        if newest is not None:
-            if len(self._latest) >= MAX_KNOWN:
-                self._latest.clear()
-            self._latest[subject] = (head, newest)
+            return self._newest(own, subject, is_committed=True), settings.level(subject, own)
+
+    def _newest(
+        self, connection: sa.Connection, subject: str, *, is_committed: bool
+    ) -> Version | None:
+        found = connection.execute(_HEAD, {"subject": subject}).one_or_none()
+        if found is None:
+            return None
+        head = tuple(found)
+        known = self._latest.get(subject)
+        if known is not None and known[0] == head:
+            return known[1]
+        newest = version_of(connection.execute(_NEWEST, {"subject": subject}).mappings().one())
+        # A committed version never changes; what an open transaction wrote is not kept.
+        if is_committed:
+            self._latest.put(subject, (head, newest))
         return newest
 
     def by_id(self, identifier: int, subject: str | None = None) -> Version:
@@ -223,8 +243,9 @@ class Registry:
         references: Sequence[Mapping[str, Any]] = (),
         contract: Contract | None = None,
         deleted: Deleted = "hidden",
+        latest: Version | None = None,
     ) -> Version | None:
-        """Return the newest version with this content, or None.
+        """Return the newest version with this content, or None; ``latest`` when it is known.
 
         A contract counts only when one is sent: then it must be that of the version, where an
         owner that was not sent may have been added.
@@ -239,7 +260,7 @@ class Registry:
             )
 
         # Mostly it is the latest one, which is known.
-        newest = self.latest(subject)
+        newest = latest or self.latest(subject)
         if newest is not None and is_same(newest):
             return newest
         if newest is None and deleted == "hidden":
