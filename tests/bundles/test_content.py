@@ -109,6 +109,18 @@ def test_the_products_rules_compile_without_unsafe_builtins(opa: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
+    ("config", "is_whole"), [({"rules": {}}, True), ({"rules": {"pii": "loud"}}, False)]
+)
+def test_opa_finds_whether_the_data_is_whole(
+    opa: Path, config: dict[str, object], is_whole: bool
+) -> None:
+    sources = packaged(), inputs(config=config)
+    assert build(*sources, opa=opa).is_whole == is_whole
+    assert not build(*sources).is_whole  # nobody was asked
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
     "expression",
     [
         "opa.runtime()",

@@ -4,9 +4,11 @@ import base64
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.bundles.sample import inputs
 
 from dataspine.bundles import (
     Content,
@@ -14,8 +16,10 @@ from dataspine.bundles import (
     Trust,
     TrustedKey,
     archive,
+    build,
     content_digest,
     generate_key,
+    packaged,
     sign,
     verify,
 )
@@ -50,6 +54,24 @@ def test_what_was_signed_opens(content: Content, data: bytes, trust: Trust) -> N
     assert {n: bundle.files[n] for n in content.files} == content.files
     assert set(bundle.files) - set(content.files) == {".manifest"}
     assert content_digest(archive.read(data)) == content.digest
+
+
+def test_whole_data_is_stated_and_signed_on(
+    content: Content, key: SigningKey, trust: Trust
+) -> None:
+    checked = replace(content, is_whole=True)
+    bundle = verify(sign(checked, key, sequence=7, channel="stable"), trust)
+    assert bundle.metadata["data-is-whole"] is True
+    assert (bundle.content, bundle.content.is_whole) == (content, True)
+
+
+@pytest.mark.integration
+def test_a_lie_about_the_data_is_found(opa: Path, key: SigningKey, trust: Trust) -> None:
+    lie = replace(build(packaged(), inputs(config={"rules": {"pii": "loud"}})), is_whole=True)
+    data = sign(lie, key, sequence=7, channel="stable")
+    assert verify(data, trust).metadata["data-is-whole"] is True
+    with pytest.raises(IntegrityError, match="says that the data is whole, and it is not"):
+        verify(data, trust, opa=opa)
 
 
 def _changed(files: Files) -> None:

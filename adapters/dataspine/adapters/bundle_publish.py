@@ -24,7 +24,6 @@ from dataspine.bundles import (
     Publication,
     Publisher,
     Recorded,
-    check,
     signed_by,
     unpack,
     verify,
@@ -132,8 +131,7 @@ def publish(
     if data is None:
         content = content_of(session.workspace, opa=session.opa_path)
     else:
-        content = unpack(data)
-        check(content.files, session.opa_path)
+        content = unpack(data).checked(session.opa_path)
     origin = origin_of(session.workspace, content, author=session.actor, reports=reports)
     return release(session, content, channel, key=key, origin=origin)
 

@@ -18,9 +18,9 @@ from dataspine.bundles.content import (
     MANIFEST,
     SIGNATURES,
     Content,
-    check,
     content_digest,
     file_hash,
+    is_whole,
     require_files,
     unfiltered_rules,
 )
@@ -32,6 +32,7 @@ from dataspine.core.errors import InputError, IntegrityError
 __all__ = ["Bundle", "pack", "seal", "sign", "signed_by", "unpack", "verify"]
 
 MAX_SIGNATURES = 16 * 1_048_576
+IS_WHOLE = "data-is-whole"
 _MANIFEST_KEYS = {"revision", "roots", "rego_version", "metadata"}
 
 
@@ -51,7 +52,9 @@ class Bundle:
     @property
     def content(self) -> Content:
         """What was signed: to be signed again, for a rollback or for another channel."""
-        return Content(_unsigned(self.files), self.digest, self.revision)
+        return Content(
+            _unsigned(self.files), self.digest, self.revision, self.metadata.get(IS_WHOLE) is True
+        )
 
     @property
     def origin(self) -> Origin:
@@ -133,7 +136,8 @@ def verify(
 ) -> Bundle:
     """Open a bundle that may be evaluated, or raise ``IntegrityError`` naming what is wrong.
 
-    With ``opa`` its rules are compiled too, without the built-ins that no rule may use.
+    With ``opa`` its rules are compiled too, without the built-ins that no rule may use, and what it
+    says of its data is found again.
     """
     files = archive.read(data)
     # 1. The signature, by a key that is trusted.
@@ -150,7 +154,7 @@ def verify(
         raise _refused(f"signed for channel {signed_for}, not {channel}", "bundle.wrong_channel")
     whole = _digest(files, revision)
     if opa is not None:
-        _require_safe(files, opa)
+        _require_safe(files, metadata, opa)
     return Bundle(revision, whole, sequence, signed_for, data, files, metadata, key.id)
 
 
@@ -168,15 +172,20 @@ def _digest(files: Mapping[str, bytes], revision: str) -> str:
     return whole
 
 
-def _require_safe(files: Mapping[str, bytes], opa: Path) -> None:
+def _require_safe(files: Mapping[str, bytes], metadata: Mapping[str, Any], opa: Path) -> None:
     try:
-        check(files, opa)
+        found = is_whole(files, opa)
     except InputError as error:
         raise _refused(error.problem, error.code) from None
+    if IS_WHOLE in metadata and not found:
+        raise _refused("the manifest says that the data is whole, and it is not")
 
 
 def _manifest_of(content: Content, metadata: Mapping[str, Any]) -> bytes:
     whole: dict[str, Any] = {**metadata, "content-digest": content.digest}
+    if content.is_whole:
+        # Then no decision looks through all of the data again; see `lib.bundle_data`.
+        whole[IS_WHOLE] = True
     unfiltered = unfiltered_rules(content.files)
     if unfiltered:
         whole["row-rules-without-filter"] = list(unfiltered)

@@ -16,7 +16,7 @@ from dataspine.adapters.bundle_origin import origin_of, run_tests
 from dataspine.adapters.bundle_verify import verified
 from dataspine.adapters.given_bundle import read_archive
 from dataspine.adapters.policy import content_of, dev_key
-from dataspine.bundles import Bundle, Publication, check, pack, sign, unpack
+from dataspine.bundles import Bundle, Publication, pack, sign, unpack
 from dataspine.bundles.folder import write_folder
 from dataspine.cli import bundle_keys, completion
 from dataspine.cli.context import exit_with, options
@@ -118,8 +118,7 @@ def sign_(
     """Sign a bundle's content for a channel, where the key is; nothing is published."""
     chosen = options()
     with chosen.session() as session, placed(str(file)):
-        content = unpack(read_archive(str(file)))
-        check(content.files, session.opa_path)
+        content = unpack(read_archive(str(file))).checked(session.opa_path)
         origin = origin_of(session.workspace, content, author=session.actor, reports=_read(reports))
         held = signer(session.workspace, channel, key)
         if sequence is None:

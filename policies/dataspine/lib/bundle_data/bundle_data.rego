@@ -2,15 +2,28 @@
 # description: |
 #   Whether the data that people write is whole: configuration, exceptions, residency matrix. A rule that looks
 #   something up in data of another shape finds nothing, and nothing found must never look like nothing to object
-#   to. The files have JSON Schemas of their own; this repeats in Rego what decisions rest on, because every
-#   decision asks it and a JSON Schema is compiled each time.
+#   to. The files have JSON Schemas of their own; this repeats in Rego what decisions rest on. Data that nobody
+#   signed is looked through at every decision.
 package dataspine.lib.bundle_data
 
 import data.dataspine.lib.settings
 
 # METADATA
 # description: Whether everything is there and whole.
-is_whole if {
+is_whole if _is_stated
+
+is_whole if is_found_whole
+
+# What the manifest of a signed bundle says of its own data was found by `is_found_whole` when it was signed.
+_is_stated if {
+	some bundle in data.system.bundles
+	"dataspine" in bundle.manifest.roots
+	bundle.manifest.metadata["data-is-whole"] == true
+}
+
+# METADATA
+# description: The same, found in the data itself.
+is_found_whole if {
 	_is_config
 	_is_exceptions
 	_is_matrix

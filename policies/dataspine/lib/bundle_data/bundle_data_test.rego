@@ -18,6 +18,23 @@ test_missing_data_is_not_whole if {
 	bundle_data.faults == {_config, _exceptions, _matrix}
 }
 
+test_a_manifest_states_what_was_found[note] if {
+	some note, case in {
+		"stated": [{"roots": ["dataspine"], "metadata": {"data-is-whole": true}}, true],
+		"false": [{"roots": ["dataspine"], "metadata": {"data-is-whole": false}}, false],
+		"text": [{"roots": ["dataspine"], "metadata": {"data-is-whole": "true"}}, false],
+		"nothing": [{"roots": ["dataspine"], "metadata": {}}, false],
+		"another bundle": [{"roots": ["dataspine2"], "metadata": {"data-is-whole": true}}, false],
+	}
+	found := count({true | bundle_data.is_whole}) == 1 with data.system.bundles as {"b": {"manifest": case[0]}}
+	found == case[1]
+}
+
+test_what_is_stated_is_not_what_is_found if {
+	manifest := {"roots": ["dataspine"], "metadata": {"data-is-whole": true}}
+	not bundle_data.is_found_whole with data.system.bundles as {"b": {"manifest": manifest}}
+}
+
 test_configuration_is_whole_or_told[note] if {
 	some note, case in {
 		"every severity": [{"rules": {"pii": "error", "pii.x": "warn", "shop": "ignore"}}, set()],
