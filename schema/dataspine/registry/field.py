@@ -226,6 +226,7 @@ def classifications_of(fields: Sequence[Mapping[str, Any]], column: str) -> tupl
     return tuple(name for name in named if name != "Public") or named
 
 
+@functools.lru_cache(maxsize=10_000)
 def _joined(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the words, then each two and three neighbours as one: people write both."""
     starts = range(len(parts))

@@ -27,6 +27,7 @@ BUILT_IN = ("google/protobuf/", "google/type/", "confluent/")
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _ERROR = re.compile(r"(?P<file>[^:\n]+?):(?P<line>\d+):(?P<column>\d+): (?P<problem>[^\n]*)")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*){0,15}")
 
 # The options that are more than words; features decide presence, packing and delimiters.
@@ -170,9 +171,10 @@ def _require_text(text: str, where: str) -> None:
         )
     if not text.strip():
         raise invalid("the text is empty", 1, "Write a message.", where=where)
-    for number, line in enumerate(text.split("\n"), 1):
-        if "\0" in line or any("\ud800" <= character <= "\udfff" for character in line):
-            raise invalid("a character that no text file has", number, "Remove it.", where=where)
+    odd = _NO_TEXT.search(text)
+    if odd is not None:
+        line = text.count("\n", 0, odd.start()) + 1
+        raise invalid("a character that no text file has", line, "Remove it.", where=where)
 
 
 def _located(errors: str) -> InputError:
