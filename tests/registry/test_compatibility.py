@@ -9,8 +9,10 @@ from dataspine.core.errors import InputError
 from dataspine.registry import (
     LEVELS,
     Comparison,
+    Difference,
     ProtobufWorkers,
     compare,
+    differences,
     next_version,
     parse,
 )
@@ -106,7 +108,7 @@ def test_each_avro_fault_names_its_field() -> None:
             "message A { map<string, int64> x = 1; }",
             "minor",
         ),
-        ("package p; message A { A x = 1; }", "package q; message A { A x = 1; }", "minor"),
+        ("package p; message A { A x = 1; }", "package q; message A { A x = 1; }", "major"),
         ("message A { int32 x = 1; }", "message A { string x = 1; }", "major"),
         ("message A { int32 x = 1; }", "message A { sint32 x = 1; }", "major"),
         ("message A { optional int32 x = 1; }", "message A { repeated int32 x = 1; }", "major"),
@@ -311,8 +313,8 @@ def test_each_broken_place_of_protobuf_has_its_path_line_and_remedy(
         "keep the message, or publish under another subject",
         "id_2: the field was added to a oneof, which looks unset to old readers when it is chosen "
         "(line 7); add it outside of the oneof",
-        "card: the field is no longer in its oneof, which looks unset in old data (line 7); "
-        "leave it where it was, or use a new number",
+        "card: the field was removed from its oneof, which looks unset in old data (line 7); "
+        "leave it where it was, or remove the whole oneof",
         "lines{}.n: field 1 changed from repeated int32 to repeated string (line 9); "
         "keep it as it was, or add a field with a new number",
         "Refund/amount: field 2 changed from double to string (line 11); "
@@ -372,29 +374,69 @@ def test_only_the_imported_messages_in_use_are_compared(workers: ProtobufWorkers
     assert compare(old, new, level="FULL").compatible
 
 
-def test_a_group_comes_and_goes_as_its_field_does(workers: ProtobufWorkers) -> None:
-    start = 'syntax = "proto2"; message A { optional int32 x = 1; '
-    old = parsed(
-        "PROTOBUF", start + "optional group G = 2 { optional int32 y = 1; } }", None, workers
-    )
-    new = parsed("PROTOBUF", start + "}", None, workers)
-    assert compare(old, new, level="FULL").compatible
+GROUP = "optional group G = 1 { optional int32 y = 1; }"
+EXTENSION = "} extend A { optional B e = 100; "
 
 
-def test_extensions_are_fields_to_whoever_reads_the_data(workers: ProtobufWorkers) -> None:
-    old, new = (
-        parsed(
-            "PROTOBUF",
-            'syntax = "proto2"; message A { extensions 100; } '
-            f"extend A {{ optional {kind} x = 100; }}",
-            None,
-            workers,
-        )
-        for kind in ("int32", "string")
-    )
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("", GROUP, [Difference("added", "field", "g", 1, None, "group A.G")]),
+        (GROUP, "", [Difference("removed", "field", "g", 1, "group A.G", None)]),
+        (
+            GROUP,
+            GROUP.replace("int32", "string"),
+            [Difference("changed", "type", "g.y", 1, "int32", "string")],
+        ),
+        ("", EXTENSION, [Difference("added", "field", "e", 1, None, "message B")]),
+        (EXTENSION, "", [Difference("removed", "field", "e", 1, "message B", None)]),
+        (
+            EXTENSION,
+            EXTENSION.replace("B e", "int32 e"),
+            [Difference("changed", "type", "e", 1, "message B", "int32")],
+        ),
+    ],
+)
+def test_groups_and_extensions_are_told_and_break_nobody(
+    workers: ProtobufWorkers, before: str, after: str, expected: list[Difference]
+) -> None:
+    start = 'syntax = "proto2"; message A { extensions 100; '
+    texts = (f"{start}{text}}} message B {{}}" for text in (before, after))
+    old, new = (parsed("PROTOBUF", text, None, workers) for text in texts)
+    assert list(differences(old, new)) == expected
+    assert compare(old, new, level="FULL").bump == "minor"
+
+
+def test_a_message_is_compared_with_each_namesake_it_replaces(workers: ProtobufWorkers) -> None:
+    text = 'import "p.proto"; import "q.proto"; message A { p.B b = 1; q.B c = 2; }'
+    packages = {
+        f"{name}.proto": f'syntax = "proto3"; package {name}; message B {{ {kind} x = 1; }}'
+        for name, kind in (("p", "int32"), ("q", "string"))
+    }
+    old = parsed("PROTOBUF", text, packages, workers)
+    new = parsed("PROTOBUF", text.replace("q.B", "p.B"), packages, workers)
     assert compare(old, new).messages == (
-        "x: field 100 changed from int32 to string (line 1); "
+        "c.x: field 1 changed from string to int32; "
         "keep it as it was, or add a field with a new number",
+    )
+
+
+OTHER = '{"name": "b", "type": "string", "aliases": ["a"]}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        (avro(A), avro('{"name": "a", "type": "int", "aliases": ["a"], "default": 1}'), "a"),
+        (avro(A, B), avro(OTHER), "b"),
+        (f'["null", {avro(A, B)}]', f'["null", {avro(OTHER)}]', "b"),
+    ],
+)
+def test_an_alias_that_matches_a_second_field_is_a_break(old: str, new: str, path: str) -> None:
+    before, after = parse("AVRO", old), parse("AVRO", new)
+    assert compare(before, after).messages == (
+        f"{path}: the name and the aliases of a field match more than one field of the data "
+        "(line 1); remove the alias that is a field already",
     )
 
 

@@ -35,17 +35,19 @@ def test_no_case_is_lost(document: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", AVRO["cases"], ids=lambda case: case["name"])
 def test_avro_case(case: Mapping[str, Any]) -> None:
-    old, new = parsed("AVRO", case["old"]), parsed("AVRO", case["new"])
+    old, new = _sides("AVRO", case)
     assert _found(old, new) == _expected(case)
     assert _found(old, new, logical=True) == _expected(case.get("logical", case))
 
 
 @pytest.mark.parametrize("case", PROTOBUF["cases"], ids=lambda case: case["name"])
 def test_protobuf_case(case: Mapping[str, Any], workers: ProtobufWorkers) -> None:
+    assert _found(*_sides("PROTOBUF", case, workers)) == _expected(case)
+
+
+def _sides(kind: str, case: Mapping[str, Any], workers: ProtobufWorkers | None = None) -> list[Any]:
     imports = case.get("imports", {})
-    old = parsed("PROTOBUF", case["old"], imports.get("old"), workers)
-    new = parsed("PROTOBUF", case["new"], imports.get("new"), workers)
-    assert _found(old, new) == _expected(case)
+    return [parsed(kind, case[side], imports.get(side), workers) for side in ("old", "new")]
 
 
 def _found(old: Any, new: Any, *, logical: bool = False) -> dict[str, bool]:

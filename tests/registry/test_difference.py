@@ -87,7 +87,7 @@ def test_protobuf_changes_are_told_in_the_order_of_the_new_schema(
         workers,
     )
     assert differences(old, new) == (
-        Difference("changed", "package", "package", None, "p", "q"),
+        Difference("changed", "package", "package", None, "p", "q", PACKAGE, PACKAGE),
         Difference("added", "import", "google/protobuf/empty.proto", None, None, EMPTY),
         Difference("changed", "packed", "z", 6, "true", "false"),
         Difference("changed", "type", "w", 7, "int32", "int64"),
@@ -104,6 +104,7 @@ def test_protobuf_changes_are_told_in_the_order_of_the_new_schema(
 
 
 EMPTY = "google/protobuf/empty.proto"
+PACKAGE = "the package changed from p to q"
 
 
 def test_equal_schemas_do_not_differ(workers: ProtobufWorkers) -> None:

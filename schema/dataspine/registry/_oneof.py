@@ -1,51 +1,44 @@
-"""Which fields left their oneof, or joined one with others, between two versions of a message."""
+"""Which fields broke their oneof between two versions of a message.
+
+Names of oneofs are not on the wire: one that goes on under another name is the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["JOINED", "LEFT", "moves"]
-
-LEFT = "left"
-JOINED = "joined"
+__all__ = ["joined", "lost"]
 
 Oneofs = Mapping[str, Sequence[int]]
 
 
-def moves(
-    old: Oneofs, new: Oneofs, before: Collection[int], after: Collection[int]
-) -> dict[int, str]:
-    """Return the numbers that break a reader of ``new``, and whether they left or joined.
+def lost(old: Oneofs, new: Oneofs, after: Collection[int]) -> frozenset[int]:
+    """Return the numbers that are gone from a oneof of which something stays.
 
-    ``old`` and ``new`` are the numbers in each oneof, ``before`` and ``after`` all of the message.
-    A field may leave a oneof only with all the others; a oneof may get at most one of the fields
-    that could be set together before. Names of oneofs are not on the wire: one that goes on under
-    another name is the same.
+    ``old`` and ``new`` are the numbers in each oneof, ``after`` all of the new message.
     """
-    found: dict[int, str] = {}
+    found: set[int] = set()
     for name, members in old.items():
-        heir = _heir(name, members, new)
-        inherited = frozenset(new[heir]) if heir is not None else frozenset(members)
-        for number in members:
-            if number not in inherited and (heir == name or number not in after):
-                found[number] = LEFT
+        gone = [number for number in members if number not in after]
+        if name in new or len(gone) < len(members):
+            found.update(gone)
+    return frozenset(found)
+
+
+def joined(old: Oneofs, new: Oneofs, before: Collection[int]) -> frozenset[int]:
+    """Return the numbers in a oneof with others that could be set beside them before.
+
+    ``old`` and ``new`` are the numbers in each oneof, ``before`` all of the old message.
+    """
     homes = {number: name for name, members in old.items() for number in members}
+    found: set[int] = set()
     for name, members in new.items():
         # What stood in no oneof was a choice of its own.
         origins = {number: homes.get(number, number) for number in members if number in before}
         if len(set(origins.values())) > 1:
             stays = _largest(name, origins)
-            found.update({n: JOINED for n, origin in origins.items() if origin != stays})
-    return found
-
-
-def _heir(name: str, members: Sequence[int], new: Oneofs) -> str | None:
-    """Return the oneof that goes on with another's fields, or at least with its name."""
-    ranked = {
-        other: (len({*members} & {*numbers}), other == name) for other, numbers in new.items()
-    }
-    best = max(ranked, key=ranked.__getitem__, default=None)
-    return best if best is not None and ranked[best] > (0, False) else None
+            found.update(number for number, origin in origins.items() if origin != stays)
+    return frozenset(found)
 
 
 def _largest(name: str, origins: Mapping[int, str | int]) -> str | None:

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import (
 from dataspine.core.errors import InputError
 from dataspine.registry.protobuf import Protobuf
 
-__all__ = ["MAP", "MERGED", "Side", "category", "entry", "is_hidden"]
+__all__ = ["MAP", "MERGED", "Side", "category", "entry", "name", "nested"]
 
 _Type = descriptor_pb2.FieldDescriptorProto.Type
 
@@ -48,43 +48,37 @@ MERGED = frozenset({"text", "message", "group"})
 class Side:
     """One of two schemas; the descriptors know what labels, syntaxes and features come to.
 
-    ``messages`` and ``enums`` are those of the main file, in its order; ``known`` has the imported
-    messages too. All are by their name without the main file's package, as a package may be
-    renamed; a name with a dot in front is whole.
+    ``messages`` and ``enums`` are those of the main file, in its order, by their name without the
+    package.
     """
 
     def __init__(self, schema: Protobuf) -> None:
         self._pool = _pool(schema.files)
         self.proto = schema.files[-1]
         self._lines = _lines(self.proto, schema.lines)
-        self._package = self.proto.package
         # protoc puts each optional field into a oneof of its own, which is no choice.
         self._optional = {name for file in schema.files for name in _optional(file)}
+        self._groups = {name for file in schema.files for name in _groups(file)}
+        self._editions = {file.name for file in schema.files if file.syntax == "editions"}
         file = self._pool.FindFileByName(self.proto.name)
         messages = list(_messages(file, self.proto))
-        self.messages = {self.name(message): message for message in messages}
+        self.messages = {name(message): message for message in messages if not is_hidden(message)}
         enums = [file.enum_types_by_name[enum.name] for enum in self.proto.enum_type]
         enums += [enum for message in messages for enum in message.enum_types]
-        self.enums = {self.name(enum): enum for enum in enums}
-        self.known = dict(self.messages)
-        for proto in schema.files[:-1]:
-            for message in _messages(self._pool.FindFileByName(proto.name), proto):
-                self.known.setdefault(self.name(message), message)
-
-    def name(self, part: Descriptor | EnumDescriptor) -> str:
-        """Return a type's name without the main file's package, or its whole name."""
-        if part.file.package == self._package:
-            return part.full_name.removeprefix(f"{self._package}.")
-        return f".{part.full_name}"
+        self.enums = {name(enum): enum for enum in enums}
 
     def line(self, full_name: str) -> int | None:
         """Return where a part stands; None when that is another file."""
         return self._lines.get(full_name)
 
     def fields(self, message: Descriptor) -> dict[int, FieldDescriptor]:
-        """Return the fields by number: an extension is one of them to whoever reads the data."""
-        found = [*message.fields, *self._pool.FindAllExtensions(message)]
-        return {field.number: field for field in found}
+        """Return the fields by number that a break is looked for in."""
+        return {f.number: f for f in message.fields if f.full_name not in self._groups}
+
+    def others(self, message: Descriptor) -> dict[int, FieldDescriptor]:
+        """Return the groups and the extensions by number, which Confluent does not compare."""
+        groups = [field for field in message.fields if field.full_name in self._groups]
+        return {f.number: f for f in (*groups, *self._pool.FindAllExtensions(message))}
 
     def text(self, field: FieldDescriptor) -> str:
         """Return the type with its label: ``repeated string``, ``map<string, message Line>``."""
@@ -97,10 +91,10 @@ class Side:
     def oneofs(self, message: Descriptor) -> dict[str, list[int]]:
         """Return the numbers in each oneof; what ``optional`` makes of a field is none."""
         found: dict[str, list[int]] = {}
-        for field in message.fields:
-            name = self.oneof(field)
-            if name is not None:
-                found.setdefault(name, []).append(field.number)
+        for number, field in self.fields(message).items():
+            oneof = self.oneof(field)
+            if oneof is not None:
+                found.setdefault(oneof, []).append(number)
         return found
 
     def oneof(self, field: FieldDescriptor) -> str | None:
@@ -108,9 +102,14 @@ class Side:
         oneof = field.containing_oneof
         return None if oneof is None or field.full_name in self._optional else oneof.name
 
-    def is_labelled(self, field: FieldDescriptor) -> bool:
-        """Return whether the text writes a label: `repeated`, `required` or `optional`."""
-        return field.is_repeated or field.is_required or field.full_name in self._optional
+    def label(self, field: FieldDescriptor) -> str | None:
+        """Return the label that the text writes, or would write were it no edition."""
+        if field.is_repeated or field.is_required:
+            return "repeated" if field.is_repeated else "required"
+        message = field.containing_type
+        is_edition = message is not None and message.file.name in self._editions
+        is_explicit = is_edition and self.presence(field) == "explicit"
+        return "optional" if is_explicit or field.full_name in self._optional else None
 
     def presence(self, field: FieldDescriptor) -> str | None:
         """Return whether an unset number or text differs from an empty one; None has no choice."""
@@ -122,7 +121,17 @@ class Side:
     def _type(self, field: FieldDescriptor) -> str:
         kind = _Type.Name(_Type.ValueType(field.type)).removeprefix("TYPE_").lower()
         named = field.message_type or field.enum_type
-        return kind if named is None else f"{kind} {self.name(named).lstrip('.')}"
+        return kind if named is None else f"{kind} {name(named)}"
+
+
+def name(part: Descriptor | EnumDescriptor) -> str:
+    """Return a type's name without the package of its file."""
+    return part.full_name.removeprefix(f"{part.file.package}.")
+
+
+def nested(message: Descriptor) -> dict[str, Descriptor]:
+    """Return the messages written inside of a message, by their names without the package."""
+    return {name(inner): inner for inner in message.nested_types if not is_hidden(inner)}
 
 
 def _pool(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
@@ -178,19 +187,34 @@ def _messages(
 def _optional(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
     """Yield the full names of the fields that the text calls optional."""
     is_proto2 = file.syntax in {"", "proto2"}
+    for full_name, field in _written(file):
+        is_plain = field.label == field.LABEL_OPTIONAL and not field.HasField("oneof_index")
+        if field.proto3_optional or (is_proto2 and is_plain):
+            yield full_name
+
+
+def _groups(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
+    """Yield the full names of the fields that the text writes as groups."""
+    for full_name, field in _written(file):
+        if field.type == field.TYPE_GROUP:
+            yield full_name
+
+
+def _written(
+    file: descriptor_pb2.FileDescriptorProto,
+) -> Iterator[tuple[str, descriptor_pb2.FieldDescriptorProto]]:
+    """Yield the fields and extensions of a file with their full names."""
     todo: list[tuple[str, descriptor_pb2.DescriptorProto]] = [
         (file.package, message) for message in file.message_type
     ]
     named = [(file.package, field) for field in file.extension]
     while todo:
         scope, message = todo.pop()
-        name = f"{scope}.{message.name}".lstrip(".")
-        named += [(name, field) for field in (*message.field, *message.extension)]
-        todo += [(name, inner) for inner in message.nested_type]
+        inner = f"{scope}.{message.name}".lstrip(".")
+        named += [(inner, field) for field in (*message.field, *message.extension)]
+        todo += [(inner, nested) for nested in message.nested_type]
     for scope, field in named:
-        is_plain = field.label == field.LABEL_OPTIONAL and not field.HasField("oneof_index")
-        if field.proto3_optional or (is_proto2 and is_plain):
-            yield f"{scope}.{field.name}".lstrip(".")
+        yield f"{scope}.{field.name}".lstrip("."), field
 
 
 # The numbers that descriptor.proto gives to the parts of a file, a message and an enum.
@@ -218,13 +242,13 @@ def _lines(
     found: dict[str, int] = {}
     todo: list[tuple[_Part, str, tuple[int, ...]]] = [(file, file.package, ())]
     while todo:
-        part, name, path = todo.pop()
+        part, full_name, path = todo.pop()
         if path in starts and path:
-            found[name] = starts[path]
+            found[full_name] = starts[path]
         for member, number in _PARTS.get(type(part), {}).items():
             inner: Sequence[_Part] = getattr(part, member)
             todo += [
-                (item, f"{name}.{item.name}".lstrip("."), (*path, number, index))
+                (item, f"{full_name}.{item.name}".lstrip("."), (*path, number, index))
                 for index, item in enumerate(inner)
             ]
     return found

@@ -2,7 +2,9 @@
 
 Whether a reader's schema reads a writer's data is answered by Apache's ``avro`` package. It answers
 once for a whole schema, with places and reasons in two heaps, so ``_Reading`` walks to each place
-and asks again there. Logical types are no part of Avro's resolution; they are compared when asked.
+and asks again there. Two things are ours: Apache's Java library refuses a field whose name and
+aliases match several fields, which the package does not see; and logical types are no part of
+Avro's resolution, so they are compared when asked.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ from dataspine.registry.avro import Avro
 __all__ = ["avro_changes"]
 
 _UUID = "uuid"
+_AMBIGUOUS = Fault(
+    "the name and the aliases of a field match more than one field of the data",
+    "remove the alias that is a field already",
+)
 
 
 def avro_changes(
@@ -121,16 +127,29 @@ class _Reading:
         # One checker remembers each pair of types.
         made: Any = ReaderWriterCompatibilityChecker  # the package's class has no annotations
         self._checker: ReaderWriterCompatibilityChecker = made()
+        self._ambiguous = False
 
     def faults(self, reader: Schema, writer: Schema) -> Iterator[_Broken]:
         """Yield each place once, in the order of the reader's fields."""
-        found = False
+        found, reads = False, self._reads(reader, writer)
+        self._ambiguous = self._has_met_ambiguity()
         for item in self._walk(reader, writer):
             found = True
             yield item
-        if not found and not self._reads(reader, writer):
+        if not found and self._ambiguous:
+            yield _Broken("type", "", _AMBIGUOUS)
+        elif not found and not reads:
             # The package has the last word, even where the walk would not find its reason.
             yield self._type(reader, writer, "")
+
+    def _has_met_ambiguity(self) -> bool:
+        """Tell whether a pair of records that was looked at would make Java's library give up."""
+        return any(
+            isinstance(pair.reader, RecordSchema)
+            and isinstance(pair.writer, RecordSchema)
+            and any(_is_ambiguous(field, pair.writer) for field in pair.reader.fields)
+            for pair in self._checker.memoize_map
+        )
 
     def _walk(self, reader: Schema, writer: Schema) -> Iterator[_Broken]:
         todo: list[_Broken | _Pair] = [_Pair(reader, writer, "")]
@@ -141,7 +160,7 @@ class _Reading:
                 yield item
                 continue
             reader, writer, path = item
-            if self._reads(reader, writer) and not self._logical:
+            if self._reads(reader, writer) and not (self._logical or self._ambiguous):
                 continue
             if isinstance(reader, RecordSchema):
                 # Every recursion goes through a record.
@@ -206,7 +225,9 @@ class _Reading:
             known: Field | None = lookup_writer_field(writer, field)
             name = field.name if self._backward or known is None else known.name
             place = f"{path}.{name}" if path else str(name)
-            if known is not None:
+            if _is_ambiguous(field, writer):
+                yield _Broken("aliases", place, _AMBIGUOUS)
+            elif known is not None:
                 yield _Pair(field.type, known.type, place)
             elif not field.has_default:
                 yield _Broken("field", place, self._missing(), not self._backward)
@@ -260,6 +281,13 @@ class _Reading:
     def _changed(self, reader: str, writer: str, what: str) -> str:
         old, new = (writer, reader) if self._backward else (reader, writer)
         return f"{what} from {old} to {new}"
+
+
+def _is_ambiguous(field: Field, writer: RecordSchema) -> bool:
+    """Tell whether a reader's field may be several of the writer's, or one of them twice."""
+    aliases = field.props.get("aliases")
+    names = [field.name, *(aliases if isinstance(aliases, list) else ())]
+    return sum(name in writer.fields_dict for name in names) > 1
 
 
 def _agrees(result: SchemaCompatibilityResult) -> bool:
