@@ -217,3 +217,100 @@ def test_only_known_files_are_imported(workers: ProtobufWorkers) -> None:
     text = 'syntax = "proto3"; import "google/rpc/status.proto"; message A {}'
     with pytest.raises(InputError, match="google/rpc/status"):
         parse("PROTOBUF", text, workers=workers)
+
+
+# As Confluent's Java serializer writes the descriptor of generated code.
+JAVA = """syntax = "proto3";
+package shop;
+
+option java_package = "shop";
+
+message Before {}
+message Order {
+  repeated .shop.Order.UnitCountsEntry unit_counts = 4;
+  .shop.Order.Inner inner = 9;
+
+  message UnitCountsEntry {
+    option map_entry = true;
+
+    string key = 1;
+    .shop.Before value = 2;
+  }
+  message Inner {
+    .shop.Order parent = 1; // option map_entry = true;
+  }
+}
+"""
+
+
+def test_a_map_written_as_its_entries_is_the_same_map(workers: ProtobufWorkers) -> None:
+    start, _, rest = JAVA.partition("  message UnitCountsEntry {")
+    plain = start.replace("repeated .shop.Order.UnitCountsEntry", "map<string, Before>")
+    plain += rest.partition("  }\n")[2]
+    found, expected = (parse("PROTOBUF", text, workers=workers) for text in (JAVA, plain))
+    assert (found.text, found.digest) == (JAVA, expected.digest)
+    assert [field.path for field in found.fields] == [field.path for field in expected.fields]
+    assert found.fields[0].line == 8
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("string key = 1", "double key = 1"),
+        ("string key = 1", "string key = 3"),
+        ("string key = 1", "repeated string key = 1"),
+        ("unit_counts = 4", "other = 4"),
+        ("repeated ", ""),
+        ("message Before {}", "message Before { option map_entry = true; }"),
+        ("message Inner {", "message Inner { option map_entry = true;"),
+    ],
+)
+def test_an_entry_of_no_map_is_refused(workers: ProtobufWorkers, before: str, after: str) -> None:
+    with pytest.raises(InputError, match="is no entry of a map") as caught:
+        parse("PROTOBUF", JAVA.replace(before, after, 1), workers=workers)
+    assert caught.value.code == "registry.invalid_schema"
+
+
+# As Confluent's Protobuf converter for Connect writes a decimal.
+CONVERTER = """syntax = "proto3";
+
+import "confluent/type/decimal.proto";
+
+message Row {
+  confluent.type.Decimal price = 3 [(confluent.field_meta) = {
+    tags: "PCI",
+    params: [
+      {
+        value: "2",
+        key: "scale"
+      }
+    ]
+  }];
+}
+"""
+
+
+def test_the_options_of_confluent_need_no_import(workers: ProtobufWorkers) -> None:
+    found = parse("PROTOBUF", CONVERTER, workers=workers)
+    (field,) = found.fields
+    assert (field.path, field.classifications, field.line) == ("price", ("PCI",), 6)
+    for start in ('/* import "confluent/meta.proto" */', "// x\n", ""):
+        assert parse("PROTOBUF", start + CONVERTER, workers=workers).fields[0].classifications
+
+
+def test_a_reference_may_be_written_as_java_does(workers: ProtobufWorkers) -> None:
+    name = "shop/order.proto"
+    found = parse(
+        "PROTOBUF",
+        f'syntax = "proto3"; import "{name}"; message Box {{ shop.Order order = 1; }}',
+        [{"name": name, "subject": "order", "version": 1}],
+        workers=workers,
+        lookup=lambda *_: Stored(parse("PROTOBUF", JAVA, workers=workers)),
+    )
+    assert "order.unit_counts{}" in {field.path for field in found.fields}
+
+
+def test_a_hostile_text_is_read_in_one_pass(workers: ProtobufWorkers) -> None:
+    text = f"map_entry (confluent.field_meta) {'/*' * 400_000}"
+    with pytest.raises(InputError):
+        parse("PROTOBUF", text, workers=workers)

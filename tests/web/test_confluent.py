@@ -1,11 +1,13 @@
 """The Confluent dialect, request by request: shapes, error codes, and what a policy denies."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 from starlette.testclient import TestClient
 from tests import store
 
@@ -329,3 +331,34 @@ def test_a_tag_of_a_contract_classifies_the_fields_that_it_names(
     inline = {"name": "email", "type": "string", "confluent:tags": ["PII"]}
     text = record(inline, {"name": "size", "type": "int", "default": 0})
     assert register(client, "a", text)[0] == 200
+
+
+# What Confluent's Java KafkaProtobufSerializer sends for generated code with a map.
+JAVA_PROTOBUF = {
+    "schemaType": "PROTOBUF",
+    "references": [{"name": "shop/line.proto", "subject": "shop/line.proto", "version": 1}],
+    "schema": (
+        'syntax = "proto3";\npackage shop;\n\nimport "shop/line.proto";\n'
+        'import "google/type/date.proto";\n\noption java_package = "shop";\n\n'
+        "message Order {\n  repeated .shop.Line lines = 1;\n  .google.type.Date day = 2;\n"
+        "  repeated .shop.Order.CountsEntry counts = 4;\n  optional int32 size = 7;\n\n"
+        "  oneof pay {\n    string wire = 5;\n    string cash = 6;\n  }\n\n"
+        "  message CountsEntry {\n    option map_entry = true;\n  \n"
+        "    string key = 1;\n    int64 value = 2;\n  }\n}\n"
+    ),
+}
+
+
+def test_a_map_of_a_java_producer_is_registered_and_read(client: TestClient) -> None:
+    line = 'syntax = "proto3"; package shop; message Line { string sku = 1; }'
+    register(client, "shop%2Fline.proto", line, schemaType="PROTOBUF")
+
+    status, answer = told(
+        client, "POST", "/subjects/ship-value/versions?normalize=false", JAVA_PROTOBUF
+    )
+    assert status == 200
+    found = told(client, "POST", "/subjects/ship-value?normalize=false", JAVA_PROTOBUF)[1]
+    assert (found["id"], found["schema"]) == (answer["id"], JAVA_PROTOBUF["schema"])
+    form = told(client, "GET", "/subjects/ship-value/versions/1?format=serialized")[1]
+    described = descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(form["schema"]))
+    assert described.message_type[0].nested_type[0].options.map_entry

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from dataspine.core.canonical import canonical
 from dataspine.core.errors import InputError
 from dataspine.registry._json import invalid
+from dataspine.registry._proto_dialect import for_protoc, with_maps
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.field import NOTHING, Annotations, Field, read_annotations
 from dataspine.registry.proto_text import proto_text
@@ -108,10 +109,7 @@ def parse_protobuf(
     sources[MAIN] = text
     for name, content in sources.items():
         _require_text(content, "" if name == MAIN else name)
-    compiled, errors = workers.compile(MAIN, sources)
-    if errors:
-        raise _located(errors)
-    found = descriptor_pb2.FileDescriptorSet.FromString(compiled)
+    found = _compiled(sources, workers)
     main = found.file[-1]
     comments = _Comments(main)
     walk = _Walk(found, comments)
@@ -143,15 +141,27 @@ def descriptor_as_text(
     file.name = MAIN
     imports = "".join(f"import {json.dumps(name)};\n" for name in file.dependency)
     sources = {**dict(dependencies), MAIN: f'syntax = "proto3";\n{imports}'}
-    compiled, errors = workers.compile(MAIN, sources)
-    if errors:
-        raise _located(errors)
-    *needed, _ = descriptor_pb2.FileDescriptorSet.FromString(compiled).file
+    *needed, _ = _compiled(sources, workers).file
     try:
         return proto_text(file, needed)
     except (TypeError, ValueError, KeyError) as error:
         problem = f"the descriptor cannot be read: {str(error)[:300]}"
         raise invalid(problem, 1, "Send the .proto text.") from None
+
+
+def _compiled(
+    sources: Mapping[str, str], workers: ProtobufWorkers
+) -> descriptor_pb2.FileDescriptorSet:
+    """Return the main file with all that it imports, the imported ones first."""
+    compiled, errors = workers.compile(
+        MAIN, {name: for_protoc(text) for name, text in sources.items()}
+    )
+    if errors:
+        raise _located(errors)
+    found = descriptor_pb2.FileDescriptorSet.FromString(compiled)
+    for file in found.file:
+        with_maps(file, sources.get(file.name, ""))
+    return found
 
 
 def _serialized(file: descriptor_pb2.FileDescriptorProto) -> str:
