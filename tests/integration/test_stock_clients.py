@@ -19,6 +19,7 @@ from confluent_kafka.schema_registry import (
     SchemaReference,
     SchemaRegistryClient,
     ServerConfig,
+    header_schema_id_serializer,
 )
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.common.schema_registry_client import ConfigCompatibilityLevel
@@ -77,6 +78,19 @@ def test_avro_is_written_and_read_in_every_mode(
     data = write(ORDER, VALUE)
     assert data is not None
     assert (data[0], AvroDeserializer(client)(data, VALUE)) == (0, ORDER)
+
+
+def test_the_id_may_travel_in_a_header(client: SchemaRegistryClient, url: str) -> None:
+    headers: list[tuple[str, str | bytes | None]] = []
+    context = SerializationContext("orders", MessageField.VALUE, headers)
+    write = AvroSerializer(client, TEXT, conf={"schema.id.serializer": header_schema_id_serializer})
+    order = {**ORDER, "kind": "a crate"}  # this client takes less than six bytes for no message
+    data = write(order, context)
+
+    ((name, value),) = headers
+    assert (name, len(value or "")) == ("__value_schema_id", 17)
+    with SchemaRegistryClient({"url": url}) as other:
+        assert AvroDeserializer(other)(data, context) == order
 
 
 def test_a_denied_schema_is_an_error_with_the_rule(client: SchemaRegistryClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -15,7 +16,8 @@ __all__ = ["KEPT", "OF_SUBJECT", "ONE", "referring", "select_versions", "shown",
 
 def select_versions() -> sa.Select[Any]:
     """Return the statement for the rows that ``version_of`` reads."""
-    content = (schemas.c.id, schemas.c.type, schemas.c.text, schemas.c.digest)
+    columns = schemas.c
+    content = (columns.id, columns.type, columns.text, columns.digest, columns.identity)
     return sa.select(schema_versions, *content).join(
         schemas, schemas.c.id == schema_versions.c.schema_id
     )
@@ -54,6 +56,7 @@ def version_of(row: sa.RowMapping) -> Version:
         row["provenance"],
         row["decision_id"],
         row["published_at"],
+        str(UUID(hex=row["identity"].removeprefix("sha256:")[:32])),
         row["deleted_at"] is not None,
     )
 

@@ -18,8 +18,8 @@ def unknown_subject(subject: str) -> NotFoundError:
     )
 
 
-def unknown_schema(identifier: int) -> NotFoundError:
-    """Return that no schema has this id."""
+def unknown_schema(identifier: int | str) -> NotFoundError:
+    """Return that no schema has this id, or this guid."""
     return NotFoundError(
         f"there is no schema {identifier}",
         remedy="List them with `spine schema subjects`.",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -195,6 +196,19 @@ class Registry:
         if row is None:
             raise unknown_schema(identifier)
         return version_of(row)
+
+    def by_guid(self, guid: str) -> Version:
+        """Return the first version that has this guid, or raise ``NotFoundError``."""
+        try:
+            start = f"sha256:{UUID(guid).hex}"
+        except ValueError:
+            raise unknown_schema(guid[:40]) from None
+        of_guid = schemas.c.identity.between(start, f"{start}g")  # no hex digit follows f
+        with self._database.read() as connection:
+            found = connection.scalar(sa.select(schemas.c.id).where(of_guid))
+        if found is None:
+            raise unknown_schema(guid)
+        return self.by_id(found)
 
     def uses(self, identifier: int, *, deleted: Deleted = "hidden") -> list[tuple[str, int]]:
         """Return the subjects and numbers of the versions that have this schema id."""

@@ -18,7 +18,11 @@ DELETED: tuple[Deleted, ...] = get_args(Deleted)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a subject. ``fields`` are facts; ``digest`` names the canonical text."""
+    """One version of a subject.
+
+    ``fields`` are facts; ``digest`` names the canonical text, and ``guid`` the whole content: the
+    same in every registry of ours.
+    """
 
     id: int
     subject: str
@@ -34,6 +38,7 @@ class Version:
     provenance: Mapping[str, str]
     decision_id: str | None
     published_at: str
+    guid: str
     is_deleted: bool = False
 
     def document(self) -> dict[str, Any]:

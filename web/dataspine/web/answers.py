@@ -19,6 +19,7 @@ __all__ = [
     "DECISION",
     "EVENT",
     "EVENTS",
+    "IDS",
     "LEVEL",
     "LEVEL_SET",
     "LOG",
@@ -111,8 +112,9 @@ class SchemaAnswer(BaseModel):
 
 
 class SchemaById(SchemaAnswer):
-    """A schema by its id."""
+    """A schema by its id or its guid."""
 
+    guid: str
     maxId: int | None = Field(  # noqa: N815 - the name that travels
         None, description="the greatest id, with `fetchMaxId`"
     )
@@ -124,6 +126,19 @@ class SubjectVersion(SchemaAnswer):
     subject: str
     id: int
     version: int
+
+
+class LookedUp(SubjectVersion):
+    """A version as stock clients read it."""
+
+    guid: str = Field(description="names the content, under whatever id")
+
+
+class ContextId(BaseModel):
+    """An id, and the context that it is one of."""
+
+    context: str
+    id: int
 
 
 class VersionAnswer(SubjectVersion):
@@ -176,6 +191,7 @@ class Registered(BaseModel):
 
     id: int
     version: int
+    guid: str
 
 
 class Compatibility(BaseModel):
@@ -229,7 +245,8 @@ PUBLISHED: Answers = {
 VERSION = answer(VersionAnswer, "The version.")
 VERSIONS = answer(list[VersionAnswer], "The versions.")
 SCHEMA = answer(SchemaById, "The schema.")
-LOOKED_UP = answer(SubjectVersion, "The version.")
+IDS = answer(list[ContextId], "The ids.")
+LOOKED_UP = answer(LookedUp, "The version.")
 REGISTERED = answer(Registered, "Registered, now or before.")
 COMPATIBILITY = answer(Compatibility, "Whether it is compatible.")
 LEVEL = answer(Level, "The level.")

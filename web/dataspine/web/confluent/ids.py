@@ -1,4 +1,4 @@
-"""Schemas by their ids: what a deserializer asks."""
+"""Schemas by their ids and guids: what a deserializer asks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from dataspine.adapters.session import Session
 from dataspine.registry import TYPES
-from dataspine.web.answers import SCHEMA
+from dataspine.web.answers import IDS, SCHEMA
 from dataspine.web.confluent.dialect import Text
 from dataspine.web.confluent.parameter import DeletedQuery, Form, Id, Limit, Offset, page, plain
 from dataspine.web.confluent.schema import schema_document, schema_text
@@ -66,3 +66,13 @@ def add(routes: APIRouter, session: Session) -> None:
             if subject is None or name == plain(subject)
         ]
         return page(found, offset, limit)
+
+    @routes.get("/schemas/guids/{guid}", response_model=None, responses=SCHEMA)
+    def by_guid(guid: str, form: Form = "") -> dict[str, Any]:
+        """Return the schema with this guid, which messages may carry in a header."""
+        return schema_document(session, registry.by_guid(guid), form)
+
+    @routes.get("/schemas/guids/{guid}/ids", responses=IDS)
+    def ids_by_guid(guid: str) -> list[dict[str, Any]]:
+        """List the ids that a guid has: one, in the default context."""
+        return [{"context": ":.:", "id": registry.by_guid(guid).id}]

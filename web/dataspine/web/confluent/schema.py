@@ -54,7 +54,10 @@ class SchemaBody(BaseModel):
 
 def schema_document(session: Session, version: Version, form: str) -> dict[str, Any]:
     """Return a schema as the dialect tells it: AVRO, and what is empty, are left out."""
-    document: dict[str, Any] = {"schema": schema_registry.text_of(session, version, form)}
+    document: dict[str, Any] = {
+        "guid": version.guid,
+        "schema": schema_registry.text_of(session, version, form),
+    }
     if version.type != "AVRO":
         document["schemaType"] = version.type
     if version.references:

@@ -74,7 +74,8 @@ def add(routes: APIRouter, session: Session) -> None:
         if outcome.version is None:
             return _denied(session, outcome, timing)
         version = outcome.version
-        return Answer({"id": version.id, "version": version.number}, headers=timing)
+        told = {"id": version.id, "version": version.number, "guid": version.guid}
+        return Answer(told, headers=timing)
 
     @routes.delete("/subjects/{subject}/versions/{number}")
     def delete_version(subject: str, number: str, permanent: bool = False) -> int:
