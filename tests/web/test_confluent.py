@@ -90,6 +90,7 @@ def test_a_schema_is_registered_found_and_listed(client: TestClient) -> None:
         ],
         "/schemas/types": ["AVRO", "PROTOBUF"],
         "/contexts": [":.:"],
+        "/associations/resources/-/t?resourceType=topic&associationType=value": [],
     }.items():
         assert told(client, "GET", path) == (200, expected), path
     assert client.get("/subjects/a-value/versions/latest/schema").text == WIDER
@@ -126,7 +127,6 @@ def test_what_is_not_there_has_the_clients_codes(client: TestClient) -> None:
         ("POST", "/subjects/ids/versions", {"schema": GOOD}, (422, 42208)),
         ("POST", "/compatibility/subjects/no/versions/1", body, (404, 40401)),
         ("GET", "/subjects/a/metadata?key=k&value=v", None, (404, 40403)),
-        ("GET", "/associations/resources/-/t?resourceType=topic", None, (404, 404)),
     ):
         status, answer = told(client, method, path, sent)
         assert (status, answer["error_code"]) == expected, (method, path, answer)

@@ -6,10 +6,11 @@ Paths, shapes and error codes are those of Confluent's published REST interface;
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 
 from dataspine.adapters.session import Session
-from dataspine.core.errors import NotFoundError
 from dataspine.web.confluent import compatibility, ids, levels, modes, subjects, versions
 from dataspine.web.confluent.dialect import CODES, DELETED_CODES, REFUSED, Answer, DialectRoute
 
@@ -33,13 +34,8 @@ def router(session: Session) -> APIRouter:
         return [":.:"]
 
     @routes.get("/associations/{rest:path}", include_in_schema=False)
-    def associations(rest: str) -> None:
-        # Clients read 404 as "none", and anything else as a failure.
-        raise NotFoundError(
-            "there are no associations",
-            where=rest[:200],
-            remedy="Name subjects after topics, as clients do unless told otherwise.",
-            code="registry.no_associations",
-        )
+    def associations(rest: str) -> list[Any]:
+        # Clients ask which subjects a topic has beside the one of its name: none.
+        return []
 
     return routes
