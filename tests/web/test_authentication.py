@@ -84,6 +84,9 @@ def test_nobody_else_is_answered(client: TestClient, sent: str | None) -> None:
         "remedy": "Send a token of `spine access token` as a bearer token; commands take it from "
         "SPINE_TOKEN, or work with --local.",
         "retry": False,
+        # What stock clients of the registry read.
+        "error_code": 401,
+        "message": "Authorization: the service does not know who calls",
     }
 
 

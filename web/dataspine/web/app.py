@@ -107,5 +107,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     where = f"{request.method} {request.url.path[:200]}"
     remedy = "See /openapi.json."
     if error.status_code == 404:
-        return problem(NotFoundError("no such address", where=where, remedy=remedy))
-    return problem(InputError(str(error.detail), where=where, remedy=remedy), error.status_code)
+        unknown = NotFoundError("no such address", where=where, remedy=remedy)
+        return problem(unknown, unrouted=True)
+    refused = InputError(str(error.detail), where=where, remedy=remedy)
+    return problem(refused, error.status_code, unrouted=True)

@@ -59,7 +59,7 @@ class Authentication:
                 remedy="Send a token of `spine access token` as a bearer token; "
                 "commands take it from SPINE_TOKEN, or work with --local.",
             )
-            await problem(error)(scope, receive, send)
+            await problem(error, unrouted=True)(scope, receive, send)
             return
         with acting_as(principal):
             await self._app(scope, receive, send)

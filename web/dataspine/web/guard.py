@@ -46,7 +46,7 @@ class Guard:
         refusal = self._refusal(headers)
         if refusal is not None:
             error, status = refusal
-            await problem(error, status)(scope, receive, send)
+            await problem(error, status, unrouted=True)(scope, receive, send)
             return
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         if b"%" in raw or not raw.isascii() or SLASH_BYTE in raw:
@@ -57,7 +57,7 @@ class Guard:
                     where="path",
                     remedy="Percent-encode UTF-8 text without control characters.",
                 )
-                await problem(error, 422)(scope, receive, send)
+                await problem(error, 422, unrouted=True)(scope, receive, send)
                 return
             scope = {**scope, "path": "/".join(segments)}
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
@@ -66,7 +66,7 @@ class Guard:
         limited = _Limited(receive, send, self._max_body)
         await self._app(scope, limited.receive, limited.send)
         if limited.is_over:
-            await problem(_too_large(self._max_body))(scope, receive, send)
+            await problem(_too_large(self._max_body), unrouted=True)(scope, receive, send)
 
     def _refusal(self, headers: dict[bytes, bytes]) -> tuple[InputError, int] | None:
         host = headers.get(b"host", b"").decode("latin-1")

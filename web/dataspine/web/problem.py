@@ -88,8 +88,14 @@ REFUSED: Mapping[int | str, dict[str, Any]] = {
 }
 
 
-def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
-    """Return an error as a response: ``code``, what, where and what to do next."""
+def problem(
+    error: DataSpineError, status: int | None = None, *, unrouted: bool = False
+) -> JSONResponse:
+    """Return an error as a response: ``code``, what, where and what to do next.
+
+    ``unrouted`` is a request that reached no address of ours: stock clients of the registry read
+    its ``error_code`` and ``message``, and nothing else.
+    """
     if status is None:
         status = next((s for kind, s in _STATUSES if isinstance(error, kind)), 500)
         if error.code == "input.too_large":
@@ -110,6 +116,8 @@ def problem(error: DataSpineError, status: int | None = None) -> JSONResponse:
         "exit_code": error.exit_code,
         **error.document(),
     }
+    if unrouted:
+        body |= {"error_code": status, "message": str(error)}
     headers = {"Retry-After": "1"} if error.retry else {}
     if status == 401:
         # What browsers can answer as well.
