@@ -253,6 +253,42 @@ def test_a_map_written_as_its_entries_is_the_same_map(workers: ProtobufWorkers) 
     assert found.fields[0].line == 8
 
 
+ONEOF = """syntax = "proto3";
+message Order {
+  int32 a = 1; // first
+  oneof pay {
+    string wire = 5; // by bank
+    string cash = 6;
+  }
+  optional int32 size = 7; // [not-pii: a number]
+  message Inner { oneof o { int32 x = 1; } int32 y = 2; }
+}
+"""
+
+
+def test_the_place_of_a_oneof_among_the_fields_is_no_content(workers: ProtobufWorkers) -> None:
+    size, inner = "  optional int32 size = 7; // [not-pii: a number]\n", "oneof o { int32 x = 1; }"
+    moved = ONEOF.replace(size, "").replace("  oneof pay", f"{size}  oneof pay")
+    moved = moved.replace(f"{inner} int32 y = 2;", f"int32 y = 2; {inner}")
+    old, new = (parse("PROTOBUF", text, workers=workers) for text in (ONEOF, moved))
+    assert (old.digest, moved == ONEOF) == (new.digest, False)
+    assert [f.path for f in new.fields] == [
+        "a",
+        "size",
+        "wire",
+        "cash",
+        "Order.Inner/y",
+        "Order.Inner/x",
+    ]
+
+    # A comment goes with its field, and the order in a oneof is the author's.
+    others = (
+        moved.replace(" // first", "").replace("cash = 6;", "cash = 6; // first"),
+        moved.replace("wire = 5; // by bank\n    string cash = 6;", "cash = 6; string wire = 5;"),
+    )
+    assert old.digest not in {parse("PROTOBUF", t, workers=workers).digest for t in others}
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -114,9 +114,11 @@ def parse_protobuf(
     comments = _Comments(main)
     walk = _Walk(found, comments)
     walk.all()
-    notes = [[list(path), *pair] for path, pair in sorted(comments.texts.items())]
+    arranged, moves = _oneofs_last(main)
+    texts = {_moved(path, moves): pair for path, pair in comments.texts.items()}
+    notes = [[list(path), *pair] for path, pair in sorted(texts.items())]
     return Protobuf(
-        canonical({"file": _serialized(main), "comments": notes}).decode(),
+        canonical({"file": _serialized(arranged), "comments": notes}).decode(),
         b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
         tuple(walk.fields),
         tuple(found.file),
@@ -169,6 +171,45 @@ def _serialized(file: descriptor_pb2.FileDescriptorProto) -> str:
     described.CopyFrom(file)
     described.ClearField("source_code_info")
     return base64.b64encode(described.SerializeToString(deterministic=True)).decode()
+
+
+_Path = tuple[int, ...]
+
+
+def _oneofs_last(
+    file: descriptor_pb2.FileDescriptorProto,
+) -> tuple[descriptor_pb2.FileDescriptorProto, dict[_Path, _Path]]:
+    """Return a file with the fields of oneofs after the others, and where each field went.
+
+    Java's clients write them so, and those of other languages as the author did: it is one schema.
+    """
+    arranged = descriptor_pb2.FileDescriptorProto()
+    arranged.CopyFrom(file)
+    moves: dict[_Path, _Path] = {}
+    todo: list[tuple[_Path, descriptor_pb2.DescriptorProto]] = [
+        ((4, index), message) for index, message in enumerate(arranged.message_type)
+    ]
+    while todo:
+        path, message = todo.pop()
+        todo += [((*path, 3, index), inner) for index, inner in enumerate(message.nested_type)]
+        rank = [_oneof(field) for field in message.field]
+        if rank != sorted(rank):
+            order = sorted(range(len(rank)), key=rank.__getitem__)
+            moves |= {(*path, 2, old): (*path, 2, new) for new, old in enumerate(order)}
+            message.field.sort(key=_oneof)
+    return arranged, moves
+
+
+def _oneof(field: descriptor_pb2.FieldDescriptorProto) -> int:
+    is_chosen = field.HasField("oneof_index") and not field.proto3_optional
+    return field.oneof_index if is_chosen else -1
+
+
+def _moved(path: _Path, moves: Mapping[_Path, _Path]) -> _Path:
+    for end in range(4, len(path) + 1):
+        if path[:end] in moves:
+            return (*moves[path[:end]], *path[end:])
+    return path
 
 
 def _require_text(text: str, where: str) -> None:
