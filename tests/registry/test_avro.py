@@ -1,6 +1,7 @@
 """Avro: the facts of every field, and the line of every fault."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -212,3 +213,61 @@ def test_a_resolved_schema_keeps_its_logical_types() -> None:
 
     schema = parsed("AVRO", json.dumps(whole("O")), {"O": json.dumps(other)})
     assert json.loads(schema.text_as("resolved")) == whole(other)
+
+
+INNER = '{"type": "record", "name": "In", "fields": [{"name": "x", "type": "int"}]}'
+
+
+def _shop(field: str, **more: Any) -> str:
+    record = {"type": "record", "name": "Order", "namespace": "shop", **more}
+    return json.dumps({**record, "fields": [{"name": "a", "type": json.loads(field)}]})
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        (_shop('"int"', name="shop.Order", namespace=""), _shop('"int"')),
+        (_shop(INNER.replace('"In"', '"In", "namespace": "shop"')), _shop(INNER)),
+        (_shop('{"type": "string"}'), _shop('"string"')),
+        (_shop('[{"type": "null"}, {"type": "string"}]'), _shop('["null", "string"]')),
+        (
+            _shop('{"type": "array", "items": {"type": "int"}}'),
+            _shop('{"type": "array", "items": "int"}'),
+        ),
+        (_shop('["null", "shop.Order"]'), _shop('["null", "Order"]')),
+        (_shop('"int"', aliases=["shop.Old", "x.Old"]), _shop('"int"', aliases=["Old", "x.Old"])),
+        (_shop('"int"', aliases=[], doc=None), _shop('"int"')),
+        (_shop('"int"').replace("}]", ', "order": "ascending"}]'), _shop('"int"')),
+        (_shop('"int"', namespace=""), _shop('"int"').replace('"namespace": "shop", ', "")),
+        ('{"type": "string"}', '"string"'),
+    ],
+)
+def test_a_schema_is_the_same_in_whatever_words(written: str, sent: str) -> None:
+    old, new = parse("AVRO", written), parse("AVRO", sent)
+    assert (old.digest, old.structure, old.text) == (new.digest, new.structure, written)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (_shop('"int"'), _shop('"int"', namespace="store")),
+        (_shop('"int"'), _shop('{"type": "int", "owner": "a"}')),
+        (_shop('"int"'), _shop('"int"', doc="")),
+        (_shop('"int"'), _shop('"int"', aliases=["Old"])),
+        (_shop('"int"'), _shop('"int"').replace("}]", ', "order": "ignore"}]')),
+        (
+            _shop('"int"'),
+            _shop('"int"').replace("}]", ', "default": null}]').replace("int", "null"),
+        ),
+        (_shop('"string"', name="string"), _shop('"shop.string"', name="string")),
+    ],
+)
+def test_what_says_more_is_another_schema(one: str, other: str) -> None:
+    assert parse("AVRO", one).digest != parse("AVRO", other).digest
+
+
+def test_types_nested_deep_are_spelled_once() -> None:
+    text = '"int"'
+    for _ in range(60):
+        text = f'{{"type": "array", "items": {text}, "note": "{"x" * 10_000}"}}'
+    assert parse("AVRO", text).structure.count(b"array") == 60

@@ -18,6 +18,7 @@ from dataspine.core.canonical import canonical
 from dataspine.registry._avro_check import AvroCheck
 from dataspine.registry._avro_fields import AvroFields
 from dataspine.registry._avro_name import LOGICAL_TYPES, Named, full_name
+from dataspine.registry._avro_spelling import spelled
 from dataspine.registry._json import Node, Plain, invalid, plain, scan
 from dataspine.registry.field import Field
 
@@ -31,6 +32,7 @@ _STRUCTURE = frozenset(
     {"type", "name", "namespace", "fields", "symbols", "items", "values", "size", "default"}
     | {"aliases", "order"}
 )
+_INNER = frozenset({"type", "items", "values", "fields"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
     for name, dependency in dependencies:
         node = scan(dependency, where=name)
         _load(node, types, names, known, where=name)
-        structures.append(_structure(node, logical=True))
+        structures.append(_pruned(spelled(node)))
         types = {
             key: Named(value.node, value.namespace, foreign=True) for key, value in types.items()
         }
@@ -74,9 +76,10 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
     model = _load(root, types, names, known, where="")
     walk = AvroFields(types)
     walk.root(root)
+    written = spelled(root)
     return Avro(
-        canonical(plain(root)).decode(),
-        canonical([*structures, _structure(root, logical=True)]),
+        canonical(written).decode(),
+        canonical([*structures, _pruned(written)]),
         tuple(walk.fields),
         model,
     )
@@ -102,7 +105,7 @@ def _load(
 ) -> avro.schema.Schema:
     # Our own check comes first: it knows lines, and the libraries' checks have gaps.
     AvroCheck(types, where).schema(root, "")
-    structure = _structure(root, logical=False)
+    structure = _structure(root)
     if not isinstance(structure, str | list | dict):
         raise invalid("this is no Avro type", root.line, "Write a schema.", where=where)
     try:
@@ -145,25 +148,38 @@ def _prepare(names: avro.name.Names) -> None:
             schema.set_prop("aliases", [full_name(alias, space) for alias in aliases])
 
 
-def _structure(node: Node, *, logical: bool) -> Plain:
+def _structure(node: Node) -> Plain:
+    """Return what the libraries need to know of a schema."""
     if isinstance(node.value, list):
-        return [_structure(item, logical=logical) for item in node.value]
+        return [_structure(item) for item in node.value]
     if not isinstance(node.value, dict):
         return node.value
     kept: dict[str, Plain] = {}
     for name, member in node.value.items():
-        if name in {"type", "items", "values", "fields"}:
-            kept[name] = _structure(member, logical=logical)
-        elif name in _STRUCTURE or (logical and name in {"logicalType", "precision", "scale"}):
+        if name in _INNER:
+            kept[name] = _structure(member)
+        elif name in _STRUCTURE:
             kept[name] = plain(member)
-    if not logical:
-        # An error is a record that a protocol may raise; the library cannot compare errors.
-        if kept.get("type") == "error" and "fields" in kept:
-            kept["type"] = "record"
-        found = _logical(node)
-        if found is not None:
-            kept[LOGICAL] = found
+    # An error is a record that a protocol may raise; the library cannot compare errors.
+    if kept.get("type") == "error" and "fields" in kept:
+        kept["type"] = "record"
+    found = _logical(node)
+    if found is not None:
+        kept[LOGICAL] = found
     return kept
+
+
+def _pruned(part: Plain) -> Plain:
+    """Return what readers and writers depend on of a schema that was spelled in the one way."""
+    if isinstance(part, list):
+        return [_pruned(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        name: _pruned(member) if name in _INNER else member
+        for name, member in part.items()
+        if name in _STRUCTURE or name in {"logicalType", "precision", "scale"}
+    }
 
 
 def _logical(node: Node) -> str | None:
