@@ -386,3 +386,32 @@ def test_a_guid_names_a_schema_wherever_it_is(client: TestClient) -> None:
     for unknown in ("0" * 32, "nothing"):
         expected = error(404, 40403, f"there is no schema {unknown}")
         assert told(client, "GET", f"/schemas/guids/{unknown}") == expected
+
+
+def test_generated_code_finds_the_schema_that_was_published_with_comments(
+    client: TestClient,
+) -> None:
+    bare = 'syntax = "proto3"; message A { string size = 1; oneof o { int32 x = 2; } int32 y = 3; }'
+    commented = bare.replace("size = 1;", "size = 1; // [not-pii: of a box]\n")
+    kind = {"schemaType": "PROTOBUF"}
+    for text in (commented, commented.replace("size", "width"), commented.replace("box", "crate")):
+        assert register(client, "a", text, **kind)[0] == 200
+
+    for sent, version in (
+        (bare, 3),
+        (bare.replace("size", "width"), 2),
+        (
+            bare.replace(" oneof o { int32 x = 2; }", "").replace(
+                "3; }", "3; oneof o { int32 x = 2; } }"
+            ),
+            3,
+        ),
+        (commented, 1),
+    ):
+        found = told(client, "POST", "/subjects/a", {"schema": sent, **kind})[1]
+        assert found["version"] == version
+    for unknown in (bare.replace("size", "depth"), bare.replace("size = 1;", "size = 1; // x\n")):
+        answer = told(client, "POST", "/subjects/a", {"schema": unknown, **kind})
+        assert answer[1]["error_code"] == 40403
+    client.delete("/subjects/a/versions/3")
+    assert told(client, "POST", "/subjects/a", {"schema": bare, **kind})[1]["version"] == 1

@@ -12,22 +12,33 @@ from dataspine.adapters.schema_publish import (
 )
 from dataspine.adapters.session import Session
 from dataspine.core.errors import ConflictError, NotFoundError
-from dataspine.registry import ALL, Comparison, Deleted, Version
+from dataspine.registry import ALL, Comparison, Deleted, ParsedSchema, Version
 
 __all__ = ["compatibility", "delete", "look_up", "set_level", "set_mode", "text_of"]
 
 
 def look_up(session: Session, proposal: Proposal, *, deleted: Deleted = "hidden") -> Version:
-    """Return the version that holds this schema, or raise ``NotFoundError``."""
+    """Return the version that holds this schema, or raise ``NotFoundError``.
+
+    A Protobuf schema without comments is also found where it was published with them: serializers
+    look up the descriptors of generated code, which have none.
+    """
     parsed = parse_proposal(session, proposal)
-    session.registry.versions(proposal.subject, deleted=deleted)  # is there such a subject
-    found = session.registry.find(
-        proposal.subject,
-        parsed,
-        references=proposal.references,
-        contract=proposal.contract,
-        deleted=deleted,
-    )
+    versions = session.registry.versions(proposal.subject, deleted=deleted)
+
+    def find(schema: ParsedSchema) -> Version | None:
+        return session.registry.find(
+            proposal.subject,
+            schema,
+            references=proposal.references,
+            contract=proposal.contract,
+            deleted=deleted,
+        )
+
+    found = find(parsed)
+    if found is None and parsed.type == "PROTOBUF":
+        stored = (parse_version(session, version) for version in reversed(versions))
+        found = next(filter(None, (find(s) for s in stored if s.is_described_by(parsed))), None)
     if found is None:
         raise NotFoundError(
             "the subject has no such schema",

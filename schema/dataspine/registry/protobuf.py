@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
-from dataspine.core.canonical import canonical
+from dataspine.core.canonical import canonical, sha256
 from dataspine.core.errors import InputError
 from dataspine.registry._json import invalid
 from dataspine.registry._proto_dialect import for_protoc, with_maps
@@ -82,9 +82,12 @@ class Protobuf:
 
     ``structure`` is the files, but built-in ones, without comments and options that are only words;
     the last of ``files`` is the main file, and ``lines`` are its lines by descriptor path.
+    ``described`` names the main file without comments, which generated code does not have.
     """
 
     canonical: str
+    described: str
+    is_commented: bool
     structure: bytes
     fields: tuple[Field, ...]
     files: tuple[descriptor_pb2.FileDescriptorProto, ...]
@@ -117,8 +120,11 @@ def parse_protobuf(
     arranged, moves = _oneofs_last(main)
     texts = {_moved(path, moves): pair for path, pair in comments.texts.items()}
     notes = [[list(path), *pair] for path, pair in sorted(texts.items())]
+    described = _serialized(arranged)
     return Protobuf(
-        canonical({"file": _serialized(arranged), "comments": notes}).decode(),
+        canonical({"file": described, "comments": notes}).decode(),
+        sha256(described.encode()),
+        bool(notes),
         b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
         tuple(walk.fields),
         tuple(found.file),

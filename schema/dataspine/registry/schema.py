@@ -67,6 +67,13 @@ class ParsedSchema:
         """Return it with the tags of a data contract on its fields; its digest is the same."""
         return replace(self, fields=tagged(self.fields, tags)) if tags else self
 
+    def is_described_by(self, other: ParsedSchema) -> bool:
+        """Return whether ``other`` is this schema without its comments, as in generated code."""
+        ours, theirs = self.model, other.model
+        if not isinstance(ours, Protobuf) or not isinstance(theirs, Protobuf):
+            return False
+        return not theirs.is_commented and ours.described == theirs.described
+
     def text_as(self, form: str) -> str:
         """Return the text in a form of stock clients.
 
