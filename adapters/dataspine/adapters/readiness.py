@@ -18,8 +18,7 @@ def require_ready(session: Session) -> None:
     except DataSpineError as error:
         raise _of("database", error) from error
     try:
-        # What was active once stays; before that, OPA is asked again, to hear what is wrong.
-        if session.was_active() or session.engine.policy() is not None:
+        if session.was_active():
             return
     except DataSpineError as error:
         # The first use of mode `dev` builds the bundle: what it finds wrong is not OPA's.

@@ -201,10 +201,11 @@ class Session:
         return None if found is None else found.revision
 
     def was_active(self) -> bool:
-        """Tell whether a bundle was active in OPA once; it then keeps its last good one."""
-        if not self._was_active:
-            with contextlib.suppress(UnavailableError):
-                self._was_active = self.engine.policy() is not None
+        """Tell whether a bundle was active in OPA once; it then keeps its last good one.
+
+        Raises ``UnavailableError`` when OPA does not answer before it was.
+        """
+        self._was_active = self._was_active or self.engine.policy() is not None
         return self._was_active
 
     @functools.cached_property
