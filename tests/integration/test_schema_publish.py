@@ -7,6 +7,7 @@ from dataspine.adapters.schema_publish import Outcome, Proposal
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.core.workspace import Workspace
+from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.registry import Contract
 
 pytestmark = pytest.mark.integration
@@ -49,6 +50,35 @@ def test_known_schema_is_answered_without_a_decision(session: Session) -> None:
     assert (again.version.id, again.created, again.decision) == (first.version.id, False, None)
     asked = [entry.decision.point for entry in session.journal.list()]
     assert asked == ["schema.publish", "api.access"]
+
+
+def test_a_decision_that_another_version_overtook_is_journalled_and_asked_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _tagged((session.workspace.root / CUSTOMERS).read_text())
+    other = text.replace("retain=P2Y", "retain=P1Y")
+    decide = session.decide
+
+    def overtaken(question: DecisionInput) -> Decision:
+        decision = decide(question)
+        if question.point == schema_publish.POINT:
+            monkeypatch.undo()
+            schema_publish.publish(session, Proposal("shop.customers", other))
+        return decision
+
+    monkeypatch.setattr(session, "decide", overtaken)
+    outcome = schema_publish.publish(session, Proposal("shop.customers", text))
+
+    assert outcome.decision is not None
+    assert outcome.decision.codes == ("retention.prolonged",)
+    journalled = [(e.decision.point, e.decision.allow, e.acted) for e in session.journal.list()]
+    assert journalled == [
+        ("schema.publish", False, False),  # asked again, beside the other one
+        ("schema.publish", True, False),  # overtaken
+        ("api.access", True, True),
+        ("schema.publish", True, True),  # the other one
+        ("api.access", True, True),
+    ]
 
 
 def test_new_field_makes_a_minor_version(session: Session) -> None:

@@ -7,7 +7,10 @@ everything could not be left.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
+
+import sqlalchemy as sa
 
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError, UnavailableError
@@ -24,8 +27,10 @@ __all__ = [
     "PUBLISH",
     "ROLLBACK",
     "DeniedError",
+    "Permit",
     "ask",
     "channel",
+    "obtain",
     "require",
 ]
 
@@ -48,24 +53,57 @@ class DeniedError(DataSpineError):
         self.decision = decision
 
 
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """That whoever acts may do this; ``decision`` is None when it was journalled before."""
+
+    session: Session
+    resource: str
+    decision: Decision | None = None
+
+    def record(self, connection: sa.Connection) -> None:
+        """Journal it in the transaction of what it permits."""
+        if self.decision is not None:
+            self.session.journal.record(
+                connection,
+                self.decision,
+                name=self.resource,
+                actor=self.session.actor,
+                acted=True,
+            )
+
+    def keep(self) -> None:
+        """Keep what was journalled, as long as it holds."""
+        if self.decision is not None:
+            self.session.permits.put(self.decision.input_digest, self.decision)
+
+
 def require(session: Session, permission: str, resource: str) -> None:
     """Return when whoever acts has the permission on a subject, a route or a channel.
 
     Raises ``DeniedError``, and ``UnavailableError`` when nobody answered. An answer is journalled,
     and kept as long as it holds: until it ends or another revision decides.
     """
+    permit = obtain(session, permission, resource)
+    if permit.decision is not None:
+        session.journal.note(permit.decision, name=resource, actor=session.actor, acted=True)
+        permit.keep()
+
+
+def obtain(session: Session, permission: str, resource: str) -> Permit:
+    """Return the permit of ``require``, or raise as it does; the caller records and keeps it."""
     question = _question(session, permission, resource)
     known = session.permits.get(question.digest)
     if known is not None and _holds(session, known):
-        return
+        return Permit(session, resource)
     decision = session.decide(question)
-    session.journal.note(decision, name=resource, actor=session.actor, acted=decision.allow)
+    if decision.allow and decision.policy is not None:
+        return Permit(session, resource, decision)
+    session.journal.note(decision, name=resource, actor=session.actor, acted=False)
     if decision.policy is None:
         why = decision.violations[0]
         raise UnavailableError(why.message, where=resource, remedy=why.remediation, code=why.code)
-    if not decision.allow:
-        raise DeniedError(decision, resource)
-    session.permits.put(question.digest, decision)
+    raise DeniedError(decision, resource)
 
 
 def ask(session: Session, permission: str, resource: str) -> Decision:

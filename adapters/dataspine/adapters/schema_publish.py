@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from dataspine.adapters import access
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
@@ -144,8 +146,8 @@ def publish(session: Session, proposal: Proposal) -> Outcome:
     """Publish a schema when policy allows it.
 
     The decision is asked outside the transaction; inside, the latest version is read again, and a
-    version that came between makes the whole step repeat. Version, journal row and lineage event
-    are written together; a denial writes its journal row alone.
+    version that came between makes the whole step repeat. Version, journal rows and lineage event
+    are written together; a denial writes journal rows alone.
     """
     while True:
         outcome = _publish_once(session, proposal)
@@ -156,15 +158,16 @@ def publish(session: Session, proposal: Proposal) -> Outcome:
 def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     timing = Timing()
     compared = _compared(session, proposal, timing)
-    parsed, comparison, current = compared.parsed, compared.comparison, compared.current
+    parsed, comparison = compared.parsed, compared.comparison
     known = _known(session, proposal, compared)
     if known is not None:
         return Outcome(
             proposal.subject, None, comparison, compared.semver, known.semver, known, False, timing
         )
     _require_writable(proposal, session.subject_settings.mode(proposal.subject))
+    permit = access.Permit(session, proposal.subject)
     if proposal.imported is None or not proposal.imported.whole:
-        access.require(session, access.PUBLISH, proposal.subject)
+        permit = access.obtain(session, access.PUBLISH, proposal.subject)
     asked = _question(session, proposal, compared)
     proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):
@@ -172,21 +175,14 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
     # An import chooses its id, which must be nobody else's: then nobody else writes.
     of = None if given else f"subject {proposal.subject}"
     with timing.part("store"), session.database.begin(of) as connection:
-        latest = session.registry.latest(proposal.subject, connection)
-        if (latest and latest.number) != (current and current.number):
-            return None
-        level = session.subject_settings.level(proposal.subject, connection)
-        if level != comparison.level and given is None:
-            return None
+        permit.record(connection)
+        is_outdated = _is_outdated(session, proposal, compared, connection)
+        acted = decision.allow and not is_outdated
         session.journal.record(
-            connection,
-            decision,
-            name=proposal.subject,
-            actor=session.actor,
-            acted=decision.allow,
+            connection, decision, name=proposal.subject, actor=session.actor, acted=acted
         )
         version = None
-        if decision.allow:
+        if acted:
             version = session.registry.add(
                 connection,
                 proposal.subject,
@@ -211,6 +207,9 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
                     at=session.clock(),
                 ),
             )
+    permit.keep()
+    if is_outdated:
+        return None
     return Outcome(
         proposal.subject,
         decision,
@@ -221,6 +220,18 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         created=version is not None,
         timing=timing,
     )
+
+
+def _is_outdated(
+    session: Session, proposal: Proposal, compared: _Compared, connection: sa.Connection
+) -> bool:
+    """Tell whether another version, or another level, came since they were compared."""
+    current = compared.current
+    latest = session.registry.latest(proposal.subject, connection)
+    if (latest and latest.number) != (current and current.number):
+        return True
+    level = session.subject_settings.level(proposal.subject, connection)
+    return level != compared.comparison.level and proposal.imported is None
 
 
 def parse_proposal(session: Session, proposal: Proposal) -> ParsedSchema:
