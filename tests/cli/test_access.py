@@ -53,7 +53,7 @@ def test_a_question_says_who_may_what(folder: Path, opa: Path) -> None:
         _spine(folder, opa, "access", "check", "erase", "shop.customers", *engineer),
         _spine(folder, opa, "access", "check", "promote", "channel:stable", "--as", "bo"),
     ]
-    assert [each.status for each in answers] == [1, 0, 1, 0]
+    assert [each.status for each in answers] == [1, 0, 1, 0], answers
     assert "eve may not publish shop.customers" in answers[0].stdout
 
 

@@ -125,7 +125,7 @@ def test_what_is_not_there_has_the_clients_codes(client: TestClient) -> None:
         ("POST", "/subjects/a/versions", {"schema": "{}", "schemaType": "JSON"}, (422, 42201)),
         ("POST", "/subjects/a/versions", {"schema": GOOD, "ruleSet": {"x": 1}}, (422, 42210)),
         ("POST", "/subjects/ids/versions", {"schema": GOOD}, (422, 42208)),
-        ("POST", "/compatibility/subjects/no/versions/1", body, (404, 40401)),
+        ("POST", "/compatibility/subjects/no/versions/1", body, (404, 40402)),
         ("GET", "/subjects/a/metadata?key=k&value=v", None, (404, 40403)),
     ):
         status, answer = told(client, method, path, sent)

@@ -57,8 +57,16 @@ def compatibility(session: Session, proposal: Proposal, number: int | str | None
     level = session.subject_settings.level(proposal.subject)
     parsed = parse_proposal(session, proposal)
     registry = session.registry
-    if registry.latest(proposal.subject) is None and number in (None, "latest"):
-        return compare_with(session, [], parsed, level)
+    if registry.latest(proposal.subject) is None:
+        if number in (None, "latest"):
+            return compare_with(session, [], parsed, level)
+        # Stock clients are told that the version is missing, not the subject.
+        raise NotFoundError(
+            f"there is no version {number}",
+            where=proposal.subject,
+            remedy="Publish a first version.",
+            code="registry.unknown_version",
+        )
     if number is None:
         previous = registry.versions(proposal.subject)
     else:
