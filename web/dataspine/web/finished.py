@@ -23,7 +23,8 @@ MAX_BYTES = 64 * 1_048_576
 # Another process's removal is seen this much later.
 LATE_SECONDS = 0.1
 
-_PATH = re.compile(r"/schemas/ids/([1-9][0-9]{0,9})")
+_PREFIX = "/schemas/ids/"
+_PATH = re.compile(rf"{_PREFIX}[1-9][0-9]{{0,9}}")
 # What clients add without asking for anything else; the subject only matters among equals.
 _PLAIN = rb"(?:fetchMaxId=(?i:false)|subject=[^&]*|format=)"
 _QUERY = re.compile(rb"(?:%b(?:&%b)*)?" % (_PLAIN, _PLAIN))
@@ -58,21 +59,25 @@ class FinishedSchemas:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a known schema, or pass the request on and learn its answer."""
-        if not scope.get("path", "").startswith("/schemas/ids/") or scope["method"] != "GET":
+        path = scope.get("path", "")
+        if not path.startswith(_PREFIX) or scope["method"] != "GET":
             await self._app(scope, receive, send)
             if scope.get("method") == "DELETE":
                 # Our own removal is seen at once; a look that has begun may not have it.
                 self._looked, self._looking = 0.0, None
             return
-        match = _PATH.fullmatch(scope["path"])
-        if match is None or not _QUERY.fullmatch(scope["query_string"]):
+        query = scope["query_string"]
+        if query and not _QUERY.fullmatch(query):
+            await self._app(scope, receive, send)
+            return
+        if path not in self._known and not _PATH.fullmatch(path):
             await self._app(scope, receive, send)
             return
         is_fresh = time.monotonic() - self._looked < LATE_SECONDS or await self._look()
         # What is known of a registry that cannot be asked may have been removed.
-        finished = self._known.get(match[1]) if is_fresh else None
+        finished = self._known.get(path) if is_fresh else None
         if finished is None:
-            await self._app(scope, receive, self._learning(match[1], send))
+            await self._app(scope, receive, self._learning(path, send))
             return
         await send(finished.start)
         await send(finished.body)
@@ -99,12 +104,12 @@ class FinishedSchemas:
         if self._looking is asyncio.current_task():
             self._looked = began
         for identifier in gone:
-            finished = self._known.pop(str(identifier), None)
+            finished = self._known.pop(f"{_PREFIX}{identifier}", None)
             if finished is not None:
                 self._bytes -= len(finished.body["body"])
         return True
 
-    def _learning(self, identifier: str, send: Send) -> Send:
+    def _learning(self, path: str, send: Send) -> Send:
         started: list[Message] = []
         seen = self._seen
 
@@ -117,16 +122,16 @@ class FinishedSchemas:
                 # A removal that was seen in between may be of this one; the next look sees others.
                 and seen == self._seen
             ):
-                self._keep(identifier, _Finished(started[0], message))
+                self._keep(path, _Finished(started[0], message))
             await send(message)
 
         return learn
 
-    def _keep(self, identifier: str, finished: _Finished) -> None:
+    def _keep(self, path: str, finished: _Finished) -> None:
         size = len(finished.body["body"])
         if self._bytes + size > self._max_bytes:
             self._known.clear()
             self._bytes = 0
-        if identifier not in self._known and size <= self._max_bytes:
-            self._known[identifier] = finished
+        if path not in self._known and size <= self._max_bytes:
+            self._known[path] = finished
             self._bytes += size

@@ -22,6 +22,10 @@ MAX_BODY = 8 * 1_048_576
 # Of the numbers that a column of the database holds.
 LARGEST = 2**63 - 1
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# A request with one of these has a body, or comes from a page.
+_CHECKED = frozenset({b"origin", b"content-length", b"transfer-encoding"})
+# A host may be followed by any port.
+MAX_MET = 100
 
 
 def segment(value: str) -> str:
@@ -36,6 +40,7 @@ class Guard:
         self._app = app
         self._hosts = frozenset((*hosts, *LOOPBACK))
         self._max_body = max_body
+        self._met: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -43,11 +48,16 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        refusal = self._refusal(headers)
-        if refusal is not None:
-            error, status = refusal
-            await problem(error, status, unrouted=True)(scope, receive, send)
-            return
+        is_plain = _CHECKED.isdisjoint(headers)
+        # Nearly every request is plain, and to a host that was looked at before.
+        if not (is_plain and headers.get(b"host") in self._met):
+            refusal = self._refusal(headers)
+            if refusal is not None:
+                error, status = refusal
+                await problem(error, status, unrouted=True)(scope, receive, send)
+                return
+            if len(self._met) < MAX_MET:
+                self._met.add(headers.get(b"host", b""))
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         if b"%" in raw or not raw.isascii() or SLASH_BYTE in raw:
             segments = _segments(raw.partition(b"?")[0].decode("ascii", "replace"))
@@ -60,7 +70,7 @@ class Guard:
                 await problem(error, 422, unrouted=True)(scope, receive, send)
                 return
             scope = {**scope, "path": "/".join(segments)}
-        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+        if is_plain:
             await self._app(scope, receive, send)  # no body comes
             return
         limited = _Limited(receive, send, self._max_body)
