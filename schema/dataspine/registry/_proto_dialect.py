@@ -43,12 +43,13 @@ _NO_KEY = frozenset(
 
 def for_protoc(text: str) -> str:
     """Return a text that protoc takes, with the same lines; ``with_maps`` completes its answer."""
-    if "map_entry" in text:
-        bare = _WORDS.sub(_blank, text)
-        for match in reversed(list(_ENTRY.finditer(bare))):
-            text = f"{text[: match.start(1)]}{_MARK}{text[match.end(1) :]}"
-    if "confluent" in text and _lacks_meta(text):
-        first = _FIRST.match(_WORDS.sub(_blank, text))
+    if "map_entry" not in text and "confluent" not in text:
+        return text
+    bare = _WORDS.sub(_blank, text)
+    for match in reversed(list(_ENTRY.finditer(bare))):
+        text = f"{text[: match.start(1)]}{_MARK}{text[match.end(1) :]}"
+    if _USES_META.search(bare) and not _IMPORTS_META.search(_without_comments(text)):
+        first = _FIRST.match(bare)
         start = first.end() if first is not None else 0
         text = f'{text[:start]} import "{_META}";{text[start:]}'
     return text
@@ -104,11 +105,6 @@ def _entry_name(field: str) -> str:
 
 def _blank(match: re.Match[str]) -> str:
     return re.sub(r"[^\n]", " ", match[0])
-
-
-def _lacks_meta(text: str) -> bool:
-    uses = _USES_META.search(_WORDS.sub(_blank, text))
-    return uses is not None and not _IMPORTS_META.search(_without_comments(text))
 
 
 def _without_comments(text: str) -> str:

@@ -95,7 +95,7 @@ class Protobuf:
 
     def serialized(self) -> str:
         """Return the main file's descriptor, without comments and lines, in base64."""
-        return _serialized(self.files[-1])
+        return _serialized(_bare(self.files[-1]))
 
 
 def parse_protobuf(
@@ -172,11 +172,16 @@ def _compiled(
     return found
 
 
-def _serialized(file: descriptor_pb2.FileDescriptorProto) -> str:
-    described = descriptor_pb2.FileDescriptorProto()
-    described.CopyFrom(file)
-    described.ClearField("source_code_info")
-    return base64.b64encode(described.SerializeToString(deterministic=True)).decode()
+def _bare(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    """Return a copy without comments and lines."""
+    copy = descriptor_pb2.FileDescriptorProto()
+    copy.CopyFrom(file)
+    copy.ClearField("source_code_info")
+    return copy
+
+
+def _serialized(bare: descriptor_pb2.FileDescriptorProto) -> str:
+    return base64.b64encode(bare.SerializeToString(deterministic=True)).decode()
 
 
 _Path = tuple[int, ...]
@@ -185,12 +190,11 @@ _Path = tuple[int, ...]
 def _oneofs_last(
     file: descriptor_pb2.FileDescriptorProto,
 ) -> tuple[descriptor_pb2.FileDescriptorProto, dict[_Path, _Path]]:
-    """Return a file with the fields of oneofs after the others, and where each field went.
+    """Return a bare file with the fields of oneofs after the others, and where each field went.
 
     Java's clients write them so, and those of other languages as the author did: it is one schema.
     """
-    arranged = descriptor_pb2.FileDescriptorProto()
-    arranged.CopyFrom(file)
+    arranged = _bare(file)
     moves: dict[_Path, _Path] = {}
     todo: list[tuple[_Path, descriptor_pb2.DescriptorProto]] = [
         ((4, index), message) for index, message in enumerate(arranged.message_type)
@@ -243,9 +247,7 @@ def _located(errors: str) -> InputError:
 
 
 def _structure(file: descriptor_pb2.FileDescriptorProto) -> bytes:
-    bare = descriptor_pb2.FileDescriptorProto()
-    bare.CopyFrom(file)
-    bare.ClearField("source_code_info")
+    bare = _bare(file)
     del bare.dependency[:]
     _clear_words(bare)
     return bare.SerializeToString(deterministic=True)

@@ -88,7 +88,8 @@ class _Comparison:
 
     def changes(self) -> Iterator[Change]:
         yield from self._files()
-        yield from self._roots()
+        # Messages of the main file that came and went; nobody looks for them elsewhere.
+        yield from self._came_and_went(self._old.messages, self._new.messages)
         for index, (path, message) in enumerate(self._new.messages.items()):
             before = self._old.messages.get(path)
             if before is not None:
@@ -114,10 +115,6 @@ class _Comparison:
         for path in before_all:
             if path not in after_all:
                 yield Change("removed", "import", path, None, path)
-
-    def _roots(self) -> Iterator[Change]:
-        """Yield messages that came into the main file and went; nobody looks for them elsewhere."""
-        yield from self._came_and_went(self._old.messages, self._new.messages)
 
     def _came_and_went(
         self, before: Mapping[str, Descriptor], after: Mapping[str, Descriptor]
