@@ -18,6 +18,7 @@ from dataspine.lineage import events
 from dataspine.registry import (
     Comparison,
     Contract,
+    Deleted,
     ParsedSchema,
     Version,
     compare,
@@ -31,6 +32,7 @@ __all__ = [
     "Outcome",
     "Proposal",
     "compare_with",
+    "find",
     "mode_refuses",
     "parse_proposal",
     "parse_version",
@@ -247,6 +249,25 @@ def parse_version(session: Session, version: Version) -> ParsedSchema:
     return parsed.tagged(version.contract.tags)
 
 
+def find(
+    session: Session,
+    proposal: Proposal,
+    parsed: ParsedSchema,
+    *,
+    deleted: Deleted = "hidden",
+    latest: Version | None = None,
+) -> Version | None:
+    """Return the version that holds this schema with what the proposal says besides, or None."""
+    return session.registry.find(
+        proposal.subject,
+        parsed,
+        references=proposal.references,
+        contract=proposal.contract,
+        deleted=deleted,
+        latest=latest,
+    )
+
+
 def compare_with(
     session: Session, previous: Sequence[Version], parsed: ParsedSchema, level: str
 ) -> Comparison:
@@ -326,15 +347,7 @@ def _known(session: Session, proposal: Proposal, compared: _Compared) -> Version
 def _same(
     session: Session, proposal: Proposal, parsed: ParsedSchema, current: Version | None
 ) -> Version | None:
-    if current is None:
-        return None
-    return session.registry.find(
-        proposal.subject,
-        parsed,
-        references=proposal.references,
-        contract=proposal.contract,
-        latest=current,
-    )
+    return find(session, proposal, parsed, latest=current) if current is not None else None
 
 
 def _require_writable(proposal: Proposal, mode: str) -> None:

@@ -6,13 +6,14 @@ from dataspine.adapters import access
 from dataspine.adapters.schema_publish import (
     Proposal,
     compare_with,
+    find,
     mode_refuses,
     parse_proposal,
     parse_version,
 )
 from dataspine.adapters.session import Session
 from dataspine.core.errors import ConflictError, NotFoundError
-from dataspine.registry import ALL, Comparison, Deleted, ParsedSchema, Version
+from dataspine.registry import ALL, Comparison, Deleted, Version
 
 __all__ = ["compatibility", "delete", "look_up", "set_level", "set_mode", "text_of"]
 
@@ -25,20 +26,12 @@ def look_up(session: Session, proposal: Proposal, *, deleted: Deleted = "hidden"
     """
     parsed = parse_proposal(session, proposal)
     versions = session.registry.versions(proposal.subject, deleted=deleted)
-
-    def find(schema: ParsedSchema) -> Version | None:
-        return session.registry.find(
-            proposal.subject,
-            schema,
-            references=proposal.references,
-            contract=proposal.contract,
-            deleted=deleted,
-        )
-
-    found = find(parsed)
+    found = find(session, proposal, parsed, deleted=deleted)
     if found is None and parsed.type == "PROTOBUF":
         stored = (parse_version(session, version) for version in reversed(versions))
-        found = next(filter(None, (find(s) for s in stored if s.is_described_by(parsed))), None)
+        described = (schema for schema in stored if schema.is_described_by(parsed))
+        same = (find(session, proposal, schema, deleted=deleted) for schema in described)
+        found = next(filter(None, same), None)
     if found is None:
         raise NotFoundError(
             "the subject has no such schema",
