@@ -69,10 +69,6 @@ def scan(text: str, *, where: str = "") -> Node:
 
     Size, depth and number of values are limited; a key that stands twice in one object is refused.
     """
-    # Clients send a schema as one line: then no value needs to be found.
-    if "\n" not in text:
-        with contextlib.suppress(ValueError, RecursionError):
-            return _one_line(text)
     if len(text) > MAX_CHARACTERS:
         raise invalid(
             f"{len(text)} characters are over the limit of {MAX_CHARACTERS}",
@@ -80,6 +76,10 @@ def scan(text: str, *, where: str = "") -> Node:
             "Split the schema and use references.",
             where=where,
         )
+    # Clients send a schema as one line: then no value needs to be found.
+    if "\n" not in text:
+        with contextlib.suppress(ValueError, RecursionError):
+            return _one_line(text)
     return _Scan(text, where).document()
 
 
@@ -87,8 +87,8 @@ def _one_line(text: str) -> Node:
     """Parse what stands on one line with the standard library; ``ValueError`` decides nothing."""
     # Every value but the outermost follows one of these marks.
     values = text.count("[") + text.count(",") + text.count(":") + 1
-    if len(text) > MAX_CHARACTERS or values > MAX_NODES or "\\u" in text:
-        raise ValueError("may be too large, or half a character")
+    if values > MAX_NODES or "\\u" in text:
+        raise ValueError("may be too many, or half a character")
     text.encode()
     document = json.loads(
         text,
