@@ -14,12 +14,10 @@ from dataspine.registry._avro_name import (
     inner_namespace,
     members,
 )
-from dataspine.registry._json import Node, invalid, plain
-from dataspine.registry.field import NOTHING, Annotations, Field, read_annotations
+from dataspine.registry._json import Node, plain
+from dataspine.registry.field import NOTHING, Annotations, Field, add_field, read_annotations
 
 __all__ = ["AvroFields"]
-
-MAX_FIELDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,8 @@ class AvroFields:
         self._inside(node, place, self._noted(node, ""), NOTHING)
 
     def _add(self, node: Node, place: _Place, own: Annotations, above: Annotations) -> None:
-        if len(self.fields) >= MAX_FIELDS:
-            raise invalid(
-                f"more than {MAX_FIELDS} fields, named types spelled out",
-                place.line,
-                "Split the schema into several subjects.",
-            )
-        self.fields.append(
+        add_field(
+            self.fields,
             Field.of(
                 place.path,
                 self._kind(node, place.namespace),
@@ -65,7 +58,8 @@ class AvroFields:
                 own=own,
                 inherited=above,
                 line=place.line,
-            )
+            ),
+            what="named types",
         )
         self._inside(node, place, own, above)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dataspine.core.errors import InputError
+from dataspine.registry._json import invalid
 from dataspine.registry._tag_pattern import tag_pattern
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Annotations",
     "Field",
     "Waiver",
+    "add_field",
     "classifications_of",
     "read_annotations",
     "tagged",
@@ -24,6 +26,7 @@ __all__ = [
 
 CLASSIFICATIONS = ("PII", "PCI", "Restricted", "Internal", "Public")
 
+MAX_FIELDS = 10_000
 # Characters of names that tags are compared with, for one schema: about a second.
 MAX_STEPS = 500_000
 _PUBLIC = ("Public",)
@@ -152,6 +155,17 @@ class Field:
         if self.waiver is not None:
             facts["waiver"] = {"reason": self.waiver.reason, "until": self.waiver.until}
         return facts
+
+
+def add_field(fields: list[Field], field: Field, *, what: str) -> None:
+    """Add a field that was found; raise ``InputError`` when ``what``, spelled out, is too much."""
+    if len(fields) >= MAX_FIELDS:
+        raise invalid(
+            f"more than {MAX_FIELDS} fields, {what} spelled out",
+            field.line,
+            "Split the schema into several subjects.",
+        )
+    fields.append(field)
 
 
 def read_annotations(
