@@ -92,6 +92,12 @@ def test_a_change_is_judged_by_the_given_bundle(shop: Released, address: str, pl
     assert f"judged by revision {found['policy']['revision']}" in err
 
 
+def test_what_one_command_was_given_is_not_given_to_the_next(shop: Released) -> None:
+    given = ("--bundle", "../released.tar.gz", "--trust", "../public.pem")
+    assert "which was given" in shop.spine(*VALIDATE, *given, CI="true")[2]
+    assert "which was given" not in shop.spine("access", "check", "publish", "shop.x")[2]
+
+
 def test_a_given_bundle_must_be_signed_by_the_given_key(shop: Released, tmp_path: Path) -> None:
     files = archive.read((shop.root / "../released.tar.gz").read_bytes())
     altered = {**files, "dataspine/config/data.json": b'{"rules":{"pii":"ignore"}}'}

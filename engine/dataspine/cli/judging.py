@@ -72,7 +72,6 @@ def names_bundle() -> bool:
 
 def with_options_of_judging(root: TyperGroup) -> None:
     """Give every command that judges files its options."""
-    _given.set(None)
     for path in COMMANDS:
         found: object = root
         for name in path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import json
 import logging
@@ -301,7 +302,9 @@ def main() -> None:
 def _ended(arguments: list[str]) -> int:
     """Run a command to its end and return its exit code; what went wrong is told."""
     try:
-        code = command().main(arguments, prog_name="spine", standalone_mode=False)
+        # In a context of its own: what a command was given does not reach the next one.
+        own = contextvars.copy_context()
+        code = own.run(command().main, arguments, prog_name="spine", standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
