@@ -88,3 +88,10 @@ def test_canonical_form_is_stable_and_parses_back(value: object) -> None:
 def test_bad_json_is_an_input_error(text: str | bytes) -> None:
     with pytest.raises(InputError):
         parse_json(text, where="body")
+
+
+def test_a_message_repeats_the_beginning_of_a_long_key() -> None:
+    key = "k" * 100_000
+    with pytest.raises(InputError) as refused:
+        parse_json(f'{{"{key}": 1, "{key}": 2}}', where="body")
+    assert refused.value.problem == f"the key {key[:200]!r} stands twice in one object"

@@ -19,6 +19,8 @@ __all__ = ["Json", "canonical", "digest", "parse_json", "sha256"]
 Json = Mapping[str, Any] | Sequence[Any] | str | int | float | bool | None
 
 MAX_DEPTH = 64
+# Of a text that a message repeats.
+MAX_SHOWN = 200
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _HALF_BYTES = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -86,9 +88,11 @@ def parse_json(text: str | bytes, *, where: str = "", max_bytes: int = 1_048_576
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key[:MAX_SHOWN]!r} stands twice in one object")
+            seen.add(key)
     return result
 
 

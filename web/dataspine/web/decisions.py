@@ -12,14 +12,16 @@ from dataspine.adapters.asking import ask
 from dataspine.adapters.record import recorded
 from dataspine.adapters.session import Session
 from dataspine.adapters.timing import Timing
-from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import DecisionInput
 from dataspine.decisions.journal import Search
 from dataspine.web.answers import DECISION, QUESTION
+from dataspine.web.body import read_json
 from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
+
+MAX_QUESTION = 1_048_576
 
 Text = Annotated[str | None, Query(max_length=512)]
 
@@ -31,10 +33,11 @@ def router(session: Session) -> APIRouter:
     @routes.post("/{point}", responses=DECISION, openapi_extra=QUESTION)
     async def decide(point: str, request: Request) -> JSONResponse:
         """Decide on a whole ``DecisionInput``; its ``at`` is replaced by this service's clock."""
-        body = await request.body()
+        await request.body()
         timing = Timing()
         with timing.part("parse"):
-            question = DecisionInput.parse(parse_json(body, where="body"), where="body")
+            document = await read_json(request, max_bytes=MAX_QUESTION)
+            question = DecisionInput.parse(document, where="body")
             if question.point != point:
                 raise InputError(
                     f"the document asks {question.point}, the address {point}",

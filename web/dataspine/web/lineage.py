@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from dataspine.core.canonical import parse_json
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.lineage import LineageStore, Outbox, validate
 from dataspine.web.answers import EVENT, EVENTS
+from dataspine.web.body import read_json
 from dataspine.web.guard import LARGEST, segment
 
 __all__ = ["router"]
@@ -48,15 +48,13 @@ def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
     @routes.post("/api/v1/lineage", status_code=201, openapi_extra=EVENT)
     async def ingest(request: Request) -> JSONResponse:
         """Take one run, job or dataset event; a known one is taken again without effect."""
-        event = parse_json(await request.body(), where="body", max_bytes=MAX_EVENT)
-        remarks = validate(event)
-        identity = await run_in_threadpool(store.ingest, event)
-        return JSONResponse({"id": identity, "warnings": remarks}, status_code=201)
+        event = await read_json(request, max_bytes=MAX_EVENT)
+        return await run_in_threadpool(_ingest, store, event)
 
     @routes.post("/api/v1/lineage/batch", openapi_extra=EVENTS)
     async def ingest_batch(request: Request) -> dict[str, Any]:
         """Take an array of events; each that cannot be used is named, the others are kept."""
-        events = parse_json(await request.body(), where="body", max_bytes=MAX_BATCH)
+        events = await read_json(request, max_bytes=MAX_BATCH)
         if not isinstance(events, list) or len(events) > MAX_EVENTS:
             raise InputError(
                 f"a batch is an array of at most {MAX_EVENTS} events",
@@ -64,6 +62,11 @@ def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
                 remedy="Send the bare array, in parts when it is longer.",
             )
         return await run_in_threadpool(_ingest_batch, store, events)
+
+
+def _ingest(store: LineageStore, event: Any) -> JSONResponse:
+    remarks = validate(event)
+    return JSONResponse({"id": store.ingest(event), "warnings": remarks}, status_code=201)
 
 
 def _ingest_batch(store: LineageStore, events: list[Any]) -> dict[str, Any]:

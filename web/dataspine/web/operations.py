@@ -31,8 +31,8 @@ def router(session: Session) -> APIRouter:
     metrics.register(FleetMetrics(session))
 
     @routes.get("/healthz")
-    def healthz() -> dict[str, bool]:
-        """Answer while the process serves."""
+    async def healthz() -> dict[str, bool]:
+        """Answer while the process serves, however busy its workers are."""
         return {"ok": True}
 
     @routes.get("/readyz")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Outcome, Proposal
@@ -23,7 +23,18 @@ __all__ = ["router"]
 Page = Annotated[int, Query(ge=1, le=1000)]
 # Where the text came from; who published it is the service's own knowledge.
 ProvenanceKey = Literal["git_commit", "repository"]
+MAX_PROVENANCE = 10
 ProvenanceText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+def _few(value: object) -> object:
+    # Each member that is unknown would be told.
+    if isinstance(value, dict) and len(value) > MAX_PROVENANCE:
+        raise ValueError(f"more than {MAX_PROVENANCE} members")
+    return value
+
+
+Provenance = Annotated[dict[ProvenanceKey, ProvenanceText], BeforeValidator(_few)]
 
 
 class SchemaBody(BaseModel):
@@ -37,7 +48,7 @@ class SchemaBody(BaseModel):
     metadata: dict[str, Any] | None = None
     rule_set: dict[str, Any] | None = Field(None, alias="ruleSet")
     version: str | None = Field(None, max_length=64)
-    provenance: dict[ProvenanceKey, ProvenanceText] | None = None
+    provenance: Provenance | None = None
 
     def proposal(self, subject: str) -> Proposal:
         """Return what is proposed under the subject; a claim that is no version is refused."""

@@ -13,13 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from dataspine.adapters.session import Session
 from dataspine.adapters.sidecar import discovery_bundle
-from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError
 from dataspine.decisions.control import longest_wait, matches
 from dataspine.decisions.fleet import Offer
 from dataspine.decisions.fleet_tokens import Caller
 from dataspine.decisions.sidecar import INSTANCE_HEADER
 from dataspine.web.answers import LOG, STATUS
+from dataspine.web.body import read_json
 
 __all__ = ["router"]
 
@@ -28,6 +28,7 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The signed archive.", "content": {LONG_POLL: {}}},
     304: {"description": "The caller has it already."},
 }
+MAX_REPORT = 1_048_576
 # Between two looks of one waiting sidecar; a publication is seen at the next one.
 LOOK_SECONDS = 0.05
 # A release from a hold changes no publication: whether there is one is asked more seldom.
@@ -70,17 +71,15 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
     async def logs(request: Request) -> Response:
         """Take a chunk of decision-log events; a decision is stored once."""
         who = await caller(request)
-        body = await request.body()
-        if request.headers.get("content-encoding", "") != "gzip":
-            body = gzip.compress(body, 1)
-        await run_in_threadpool(_ingest, session, who, body)
+        is_packed = request.headers.get("content-encoding", "") == "gzip"
+        await run_in_threadpool(_ingest, session, who, await request.body(), is_packed)
         return Response(status_code=204)
 
     @routes.post("/status", status_code=204, openapi_extra=STATUS)
     async def status(request: Request) -> Response:
         """Take a sidecar's status report."""
         who = await caller(request)
-        report: Any = parse_json(await request.body(), where="body")
+        report: Any = await read_json(request, max_bytes=MAX_REPORT)
         if not isinstance(report, dict):
             raise InputError(
                 "a status report is a JSON object",
@@ -128,8 +127,9 @@ class _Waiting:
         return active.sequence
 
 
-def _ingest(session: Session, who: Caller, body: bytes) -> None:
-    found = session.decision_log.ingest_chunk(body, instance=who.name)
+def _ingest(session: Session, who: Caller, body: bytes, is_packed: bool) -> None:
+    packed = body if is_packed else gzip.compress(body, 1)
+    found = session.decision_log.ingest_chunk(packed, instance=who.name)
     session.fleet.note_clock(who, found.clock)
 
 
