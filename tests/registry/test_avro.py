@@ -52,7 +52,7 @@ FIELDS = [
     ("day", "date", ("Public",), False, None, 18),
     ("state", "enum", ("Public",), False, None, 19),
     ("either", "union", ("Public",), False, None, 20),
-    ("parent", "record", ("Custom",), True, None, 21),
+    ("parent", "record", ("Custom", "PII", "Restricted"), True, "P90D", 21),
     ("other", "record", ("Public",), False, None, 22),
     ("other.street", "string", ("Public",), False, None, 12),
     ("other.country2", "string", ("Public",), False, None, 13),

@@ -78,7 +78,7 @@ FIELDS = [
     ("iban", "string", ("PCI", "Bank"), "P30D", None, 16),
     ("card", "bytes", ("Public",), None, Waiver("a token"), 18),
     ("at", "timestamp", ("Public",), None, None, 20),
-    ("parent", "record", ("Public",), None, None, 21),
+    ("parent", "record", ("PII", "PCI", "Bank"), "P30D", None, 21),
     ("state", "enum", ("Public",), None, None, 22),
     ("Refund/amount", "double", ("Public",), None, None, 26),
 ]

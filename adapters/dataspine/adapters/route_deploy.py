@@ -11,6 +11,7 @@ from typing import Any
 from psycopg2.extensions import parse_dsn
 
 from dataspine.adapters import access
+from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.key import load_key
@@ -173,7 +174,7 @@ def question_again(session: Session, stored: StoredRoute) -> DecisionInput:
     tables = []
     for table in stored.facts["tables"]:
         version = session.registry.latest(table["subject"]) if table["subject"] else None
-        fields = version.fields if version else ()
+        fields = field_facts(session, version) if version else ()
         columns = [
             {
                 **column,
@@ -190,7 +191,7 @@ def _column_facts(
 ) -> list[dict[str, Any]]:
     """Return each column with its classifications; a column in no registered schema has none."""
     version = session.registry.latest(table.subject) if table.subject else None
-    fields = version.fields if version else ()
+    fields = field_facts(session, version) if version else ()
     return [
         {
             "path": name,

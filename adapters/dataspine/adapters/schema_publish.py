@@ -32,6 +32,7 @@ __all__ = [
     "Outcome",
     "Proposal",
     "compare_with",
+    "field_facts",
     "find",
     "mode_refuses",
     "parse_proposal",
@@ -249,6 +250,14 @@ def parse_version(session: Session, version: Version) -> ParsedSchema:
     return parsed.tagged(version.contract.tags)
 
 
+def field_facts(session: Session, version: Version) -> list[dict[str, Any]]:
+    """Return what a stored version says of its fields, read from its text.
+
+    ``Version.fields`` is what it was judged by: an older release may have seen less in it.
+    """
+    return [field.facts() for field in parse_version(session, version).fields]
+
+
 def find(
     session: Session,
     proposal: Proposal,
@@ -391,17 +400,17 @@ def _question(session: Session, proposal: Proposal, compared: _Compared) -> Deci
             "compatible": comparison.compatible,
             "messages": list(comparison.messages),
         },
-        "previous": _previous(current, parsed) if current else None,
+        "previous": _previous(session, current, parsed) if current else None,
     }
     return DecisionInput(POINT, session.clock(), facts)
 
 
-def _previous(current: Version, parsed: ParsedSchema) -> dict[str, Any]:
+def _previous(session: Session, current: Version, parsed: ParsedSchema) -> dict[str, Any]:
     """Return what the latest version said of the fields about which something else is said now."""
     now = {f.path: (list(f.classifications), f.retention) for f in parsed.fields}
     fields = [
         {key: f[key] for key in ("path", "classifications", "retention")}
-        for f in current.fields
+        for f in field_facts(session, current)
         if now.get(f["path"], (f["classifications"], f["retention"]))
         != (f["classifications"], f["retention"])
     ]

@@ -14,6 +14,7 @@ from dataspine.registry._avro_name import (
     inner_namespace,
     members,
 )
+from dataspine.registry._cycle import Cycles
 from dataspine.registry._json import Node, plain
 from dataspine.registry.field import NOTHING, Annotations, Field, add_field, read_annotations
 
@@ -22,7 +23,10 @@ __all__ = ["AvroFields"]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a value is: its path and field name, the record around it, and how names resolve."""
+    """Where a value is: its path and field name, the record around it, and how names resolve.
+
+    ``index`` is that of the field in the list of all.
+    """
 
     path: str
     name: str
@@ -31,6 +35,7 @@ class _Place:
     line: int | None
     namespace: str
     foreign: bool
+    index: int = -1
 
 
 class AvroFields:
@@ -38,17 +43,19 @@ class AvroFields:
 
     def __init__(self, types: Mapping[str, Named]) -> None:
         self._types = types
-        self._open: set[int] = set()
-        self.fields: list[Field] = []
+        self._cycles = Cycles()
+        self._fields: list[Field] = []
 
-    def root(self, node: Node) -> None:
-        """Walk a whole schema."""
+    def root(self, node: Node) -> tuple[Field, ...]:
+        """Walk a whole schema, and return its fields."""
         place = _Place("", "", "", "", None, "", foreign=False)
         self._inside(node, place, self._noted(node, ""), NOTHING)
+        return self._cycles.finish(self._fields)
 
     def _add(self, node: Node, place: _Place, own: Annotations, above: Annotations) -> None:
+        place = replace(place, index=len(self._fields))
         add_field(
-            self.fields,
+            self._fields,
             Field.of(
                 place.path,
                 self._kind(node, place.namespace),
@@ -91,10 +98,12 @@ class AvroFields:
                 noted = self._noted(content, place.namespace)
                 self._add(content, inner, own.joined(noted), above)
         elif kind.value in ("record", "error"):
-            if id(node) not in self._open:
-                self._open.add(id(node))
-                self._record(node, place, own.contents().joined(above))
-                self._open.remove(id(node))
+            if self._cycles.is_open(id(node)):
+                self._cycles.close(id(node), place.index)
+                return
+            self._cycles.enter(id(node), len(self._fields))
+            self._record(node, place, own.contents().joined(above))
+            self._cycles.leave(id(node), len(self._fields))
         elif kind.value not in NAMED:
             self._inside(kind, place, own, above)
 

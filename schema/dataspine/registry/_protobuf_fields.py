@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
+from dataspine.registry._cycle import Cycles
 from dataspine.registry.field import NOTHING, Annotations, Field, add_field, read_annotations
 
 __all__ = ["Comments", "ProtobufFields"]
@@ -97,12 +98,12 @@ class ProtobufFields:
             prefix = f".{file.package}" if file.package else ""
             for index, message in enumerate(file.message_type):
                 self._learn(message, prefix, _Known(message, (4, index), own, own is not comments))
-        self._open: set[str] = set()
+        self._cycles = Cycles()
         self._seen: set[str] = set()
-        self.fields: list[Field] = []
+        self._fields: list[Field] = []
 
-    def all(self) -> None:
-        """Walk every message of the main file; the first one needs no name in its paths."""
+    def all(self) -> tuple[Field, ...]:
+        """Return the fields of every message; the first one needs no name in its paths."""
         prefix = f".{self._main.package}." if self._main.package else "."
         names = [prefix + message.name for message in self._main.message_type]
         for index, name in enumerate(names):
@@ -112,6 +113,7 @@ class ProtobufFields:
             hidden = known.foreign or known.message.options.map_entry
             if not hidden and name not in self._seen:
                 self._message(name, f"{name.removeprefix(prefix)}/", "", NOTHING)
+        return self._cycles.finish(self._fields)
 
     def _learn(self, message: descriptor_pb2.DescriptorProto, prefix: str, known: _Known) -> None:
         name = f"{prefix}.{message.name}"
@@ -122,9 +124,12 @@ class ProtobufFields:
 
     def _message(self, name: str, start: str, dot: str, above: Annotations) -> None:
         known = self._messages.get(name)
-        if known is None or name in self._open:
+        if known is None:
             return
-        self._open.add(name)
+        if self._cycles.is_open(name):
+            self._cycles.close(name, len(self._fields) - 1)
+            return
+        self._cycles.enter(name, len(self._fields))
         self._seen.add(name)
         noted = _annotations(known.comments.texts.get(known.path), known.message.options)
         above = noted.contents().joined(above)
@@ -141,7 +146,7 @@ class ProtobufFields:
                 line,
             )
             self._field(field, place, own, above)
-        self._open.remove(name)
+        self._cycles.leave(name, len(self._fields))
 
     def _field(self, field: _Kind, place: _Place, own: Annotations, above: Annotations) -> None:
         known = self._messages.get(field.type_name)
@@ -163,7 +168,7 @@ class ProtobufFields:
 
     def _add(self, kind: str, place: _Place, own: Annotations, above: Annotations) -> None:
         add_field(
-            self.fields,
+            self._fields,
             Field.of(
                 place.path,
                 kind,

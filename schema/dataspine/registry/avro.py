@@ -74,13 +74,12 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
         }
     root = scan(text)
     model = _load(root, types, names, known, where="")
-    walk = AvroFields(types)
-    walk.root(root)
+    fields = AvroFields(types).root(root)
     written = spelled(root)
     return Avro(
         canonical(written).decode(),
         canonical([*structures, _pruned(written)]),
-        tuple(walk.fields),
+        fields,
         model,
     )
 

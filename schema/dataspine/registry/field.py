@@ -19,6 +19,7 @@ __all__ = [
     "Waiver",
     "add_field",
     "classifications_of",
+    "distinct",
     "read_annotations",
     "tagged",
     "words",
@@ -62,7 +63,7 @@ class Annotations:
         if other == NOTHING:
             return self
         return Annotations(
-            _distinct((*self.classifications, *other.classifications)),
+            distinct((*self.classifications, *other.classifications)),
             self.retention if self.retention is not None else other.retention,
             self.waiver if self.waiver is not None else other.waiver,
         )
@@ -84,7 +85,8 @@ class Field:
     an array's items and ``a{}`` for a map's values. ``classifications`` is never empty: a field
     that nothing classifies is ``("Public",)`` and not ``tagged``. A field of a classified record
     has that record's classifications and retention too. ``line`` is None when the field stands in
-    another file. ``full_name`` is that of the record around it, and its own.
+    another file. ``full_name`` is that of the record around it, and its own. ``holds`` are the
+    spans, in the list of all fields, of the types that contain this field and are its type again.
     """
 
     path: str
@@ -98,6 +100,7 @@ class Field:
     waiver: Waiver | None
     line: int | None
     full_name: str = ""
+    holds: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(  # noqa: PLR0913 - one argument per fact
@@ -120,7 +123,7 @@ class Field:
             kind,
             doc,
             _joined(words(name)),
-            _distinct((*words(context), *words(_above(path)))),
+            distinct((*words(context), *words(_above(path)))),
             all_of_it.classifications or _PUBLIC,
             bool(own.classifications),
             all_of_it.retention,
@@ -135,7 +138,7 @@ class Field:
         known = () if is_silent else self.classifications
         return replace(
             self,
-            classifications=_distinct((*known, *more.classifications)),
+            classifications=distinct((*known, *more.classifications)),
             tagged=self.tagged or tagged,
         )
 
@@ -188,7 +191,7 @@ def read_annotations(
             retention = match_retain[1]
         if waiver is None and (match_waiver := _WAIVER.search(text)):
             waiver = _waiver(match_waiver[1])
-    return Annotations(_distinct(found), _duration(retention), waiver)
+    return Annotations(distinct(found), _duration(retention), waiver)
 
 
 def tagged(fields: Sequence[Field], tags: Mapping[str, Sequence[str]]) -> tuple[Field, ...]:
@@ -236,7 +239,7 @@ def classifications_of(fields: Sequence[Mapping[str, Any]], column: str) -> tupl
     """
     inside = tuple(column + mark for mark in ".[{")
     found = [f for f in fields if f["path"] == column or f["path"].startswith(inside)]
-    named = _distinct(name for f in found for name in f["classifications"])
+    named = distinct(name for f in found for name in f["classifications"])
     return tuple(name for name in named if name != "Public") or named
 
 
@@ -245,7 +248,7 @@ def _joined(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the words, then each two and three neighbours as one: people write both."""
     starts = range(len(parts))
     joined = ("".join(parts[i : i + n]) for n in range(2, _JOINED + 1) for i in starts[: 1 - n])
-    return _distinct((*parts, *joined))
+    return distinct((*parts, *joined))
 
 
 def _around(path: str) -> str:
@@ -270,5 +273,6 @@ def _duration(text: str | None) -> str | None:
     return f"PT{number}H" if unit == "h" else f"P{number}{unit[0].upper()}"
 
 
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in their order, each once."""
     return tuple(dict.fromkeys(names))

@@ -74,8 +74,7 @@ def parse_protobuf(
     found = _compiled(sources, workers)
     main = found.file[-1]
     comments = Comments(main)
-    walk = ProtobufFields(found, comments)
-    walk.all()
+    fields = ProtobufFields(found, comments).all()
     arranged, moves = _oneofs_last(main)
     texts = {_moved(path, moves): pair for path, pair in comments.texts.items()}
     notes = [[list(path), *pair] for path, pair in sorted(texts.items())]
@@ -85,7 +84,7 @@ def parse_protobuf(
         sha256(described.encode()),
         bool(notes),
         b"".join(_structure(f) for f in found.file if not f.name.startswith(BUILT_IN)),
-        tuple(walk.fields),
+        fields,
         tuple(found.file),
         comments.lines,
     )

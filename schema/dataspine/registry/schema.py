@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from dataspine.core.canonical import digest
 from dataspine.core.errors import InputError
 from dataspine.core.lru import Lru
+from dataspine.registry._cycle import closed
 from dataspine.registry._json import invalid
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.avro import Avro, parse_avro
@@ -65,7 +66,7 @@ class ParsedSchema:
 
     def tagged(self, tags: Mapping[str, Sequence[str]]) -> ParsedSchema:
         """Return it with the tags of a data contract on its fields; its digest is the same."""
-        return replace(self, fields=tagged(self.fields, tags)) if tags else self
+        return replace(self, fields=closed(tagged(self.fields, tags))) if tags else self
 
     def is_described_by(self, other: ParsedSchema) -> bool:
         """Return whether ``other`` is this schema without its comments, as in generated code."""

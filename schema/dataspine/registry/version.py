@@ -20,8 +20,8 @@ DELETED: tuple[Deleted, ...] = get_args(Deleted)
 class Version:
     """One version of a subject.
 
-    ``fields`` are facts; ``digest`` names the canonical text, and ``guid`` the whole content: the
-    same in every registry of ours.
+    ``fields`` are the facts by which it was judged; ``digest`` names the canonical text, and
+    ``guid`` the whole content: the same in every registry of ours.
     """
 
     id: int
