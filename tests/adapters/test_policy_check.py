@@ -113,7 +113,7 @@ def test_own_rules_of_a_workspace_are_clean(workspace: Workspace, opa: Path, reg
 
     assert list(library.rules) == ["shop.odd"]
     assert _found(library, LINT) == []
-    assert _found(library, TESTS[:3]) == []
+    assert _found(library, TESTS[:4]) == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_lines_that_no_test_reaches_are_found(workspace: Workspace, opa: Path) -
     more = '\ndeny contains "x" if input.facts.name == "never"\n'
     library = _changed(workspace, opa, {ODD: ("\t})\n}\n", "\t})\n}\n" + more)})
 
-    found = _found(library, TESTS[:2])
+    found = _found(library, TESTS[:3])
 
     assert [(each.code, each.line) for each in found] == [
         ("policy.coverage", 26),
@@ -209,7 +209,7 @@ def test_a_rule_that_another_rule_s_test_reaches_is_still_silent(
     )
     (root / ODD_TEST).write_text(borrowed)
 
-    found = _found(custom_library(workspace, Opa(opa)), TESTS[:2])
+    found = _found(custom_library(workspace, Opa(opa)), TESTS[:3])
 
     assert [each.message for each in found] == ["shop.even denies nothing in its own tests"]
 
@@ -239,7 +239,7 @@ def test_an_entry_point_that_allows_nothing_asked_is_found(opa: Path) -> None:
         opa, name, 'else := decision.refusal("route.deploy")', 'else := {"allow": true}'
     )
 
-    found = _found(library, TESTS[2:3])
+    found = _found(library, TESTS[3:4])
 
     assert {(each.code, each.message) for each in found} == {
         ("policy.open", "dataspine.main.route_deploy does not deny an empty question")
@@ -250,7 +250,7 @@ def test_a_filter_outside_of_the_fragment_is_found(opa: Path) -> None:
     name = "dataspine/main/filter.rego"
     library = _product(opa, name, "decision.is_filter_question\n", "not input.row.hidden\n")
 
-    found = _found(library, TESTS[3:])
+    found = _found(library, TESTS[4:])
 
     assert [each.code for each in found] == ["policy.filter"]
     assert "pe_fragment_error" in found[0].message or "not" in found[0].message
@@ -260,7 +260,7 @@ def test_a_filter_that_never_answers_is_found(opa: Path) -> None:
     name = "dataspine/main/filter.rego"
     library = _product(opa, name, "\t_passes_home_not_allowed\n", "\tinput.facts.none\n")
 
-    found = _found(library, TESTS[3:])
+    found = _found(library, TESTS[4:])
 
     assert [each.message.partition(": ")[2] for each in found] == [
         "it answers nothing for a whole question"

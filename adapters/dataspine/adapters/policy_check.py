@@ -16,9 +16,10 @@ __all__ = ["ALL", "FAST", "LINT", "TESTS", "Part", "Result", "run_parts"]
 MAX_FINDINGS = 200
 
 LINT = (FORMAT, COMPILE, SCHEMAS, REGAL, CONVENTIONS)
-TESTS = (COVERAGE, FIRING, ENTRIES, FILTERS)
+# Nothing runs that does not compile with the shipped built-ins alone.
+TESTS = (COMPILE, COVERAGE, FIRING, ENTRIES, FILTERS)
 FAST = (FORMAT, COMPILE, SCHEMAS, CONVENTIONS, RUN)
-ALL = (*LINT, *TESTS)
+ALL = (*LINT, *TESTS[1:])
 
 
 def run_parts(

@@ -15,12 +15,15 @@ from dataspine.adapters.tools.opa import Annotation
 from dataspine.adapters.tools.program import Diagnostic
 from dataspine.adapters.tools.regal import Regal
 from dataspine.bundles import check as compile_bundle
+from dataspine.bundles.confined import without_schemas
 from dataspine.core.document import validator
 from dataspine.core.errors import InputError
 
 __all__ = ["COMPILE", "CONVENTIONS", "FORMAT", "REGAL", "SCHEMAS"]
 
 _COMPILED = re.compile(r"policies/(?P<file>[^\s:]+\.rego):(?P<line>\d+): (?P<message>.*)")
+_UNDEFINED = re.compile(r"undefined function (?!data\.)[\w.]+")
+_FACTS = "A rule reads no clock, no chance, no machine and no network: bring it as a fact."
 # What a question of a point reaches, by the second part of the package.
 _ASKED = frozenset({("main",), ("rules",), ("lib",), ("custom",)})
 
@@ -40,8 +43,15 @@ def _format(library: Library) -> Iterator[Finding]:
 def _compile(library: Library) -> Iterator[Finding]:
     with library.written() as folder:
         found = library.opa.check(folder)
-    yield from located(library, "policy.compile", found, "Correct it there.")
-    if not found:
+        own = without_schemas(folder / "capabilities.json")
+        # The product's rules match what they are asked with schemas of the bundle.
+        strict = () if found else library.opa.check(folder, capabilities=own)
+    unsafe = [each for each in found if _UNDEFINED.fullmatch(each.message)]
+    unsafe += [each for each in strict if each.file.startswith("dataspine/custom/")]
+    faults = [each for each in found if each not in unsafe]
+    yield from located(library, "policy.compile", faults, "Correct it there.")
+    yield from located(library, "policy.capability", unsafe, _FACTS)
+    if not found and not unsafe:
         yield from _unsafe(library)
 
 
@@ -55,12 +65,8 @@ def _unsafe(library: Library) -> Iterator[Finding]:
             Diagnostic(each["message"], each["file"], int(each["line"]))
             for each in _COMPILED.finditer(error.problem)
         ]
-        yield from located(
-            library,
-            "policy.capability",
-            places or [Diagnostic(error.problem)],
-            "A rule reads no clock, no chance, no machine and no network: bring it as a fact.",
-        )
+        faults = places or [Diagnostic(error.problem)]
+        yield from located(library, "policy.compile", faults, "Correct it there.")
 
 
 def _schemas(library: Library) -> Iterator[Finding]:
@@ -125,6 +131,8 @@ def _regal(library: Library) -> Iterator[Finding]:
         raise Skipped("regal is not on this machine")
     shipped = files("dataspine.adapters.tools").joinpath("regal.yaml")
     with as_file(shipped) as general, library.written() as folder:
+        # Regal runs the rules of the next .regal/ upwards, and anybody may put one into /tmp.
+        (folder / ".regal").mkdir()
         own = library.root.parent / ".regal/config.yaml"
         found = regal.lint(folder, configuration=own if own.is_file() else general)
     yield from located(library, "policy.lint", found, "See regal's page of that name.")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.bundles import archive
+from dataspine.bundles.confined import ENVIRONMENT, opa_command, without_schemas
 from dataspine.core.canonical import Json, canonical, digest, sha256
 from dataspine.core.errors import InputError, IntegrityError, UnavailableError
-from dataspine.core.process import run
+from dataspine.core.process import Ended, run
 from dataspine.core.scratch import scratch
 
 __all__ = [
@@ -45,13 +46,8 @@ _PACKAGE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*package[ \t]+([\w.]+)[ \t]*(
 _ROW_OK = re.compile(rb"^row_ok\b", re.MULTILINE)
 _DENY = re.compile(r"^(?:default\s+)?deny\b", re.MULTILINE)
 _OTHER_POINT = re.compile(r'^\t?[ ]*input\.point == "(?!row\.replicate")[a-z_.]+"$', re.MULTILINE)
+_CUSTOM_FOLDER = "dataspine/custom"
 CHECK_SECONDS = 30
-
-# What a rule may not do: read the machine, the network, the clock, or chance. Then every decision
-# replays.
-UNSAFE = frozenset(
-    {"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +268,7 @@ def is_whole(contents: Mapping[str, bytes], opa: Path) -> bool:
         if not (root / "lib").is_dir():
             return False
         loaded = [word for each in (*data, str(root / "lib")) for word in ("--data", each)]
-        argv = [str(opa), "eval", "--format", "json", *loaded, f"data.{ROOT}.{_WHOLE}"]
+        argv = opa_command(opa, "eval", "--format", "json", *loaded, f"data.{ROOT}.{_WHOLE}")
         found = json.loads(_run(argv, folder)).get("result")
     return bool(found) and found[0]["expressions"][0]["value"] is True
 
@@ -285,35 +281,42 @@ def _write(contents: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _compile(folder: Path, opa: Path) -> None:
-    allowed = json.loads(_run([str(opa), "capabilities", "--current"], folder))
-    allowed["builtins"] = [
-        b
-        for b in allowed["builtins"]
-        if b["name"] not in UNSAFE and not b["name"].startswith("io.jwt.")
-    ]
-    allowed["allow_net"] = []
-    (folder / "capabilities.json").write_text(json.dumps(allowed), encoding="utf-8")
-    argv = [str(opa), "check", "--strict", "--capabilities", "capabilities.json", "policies"]
-    _run(argv, folder)
+    _run(opa_command(opa, "check", "--strict", "policies"), folder)
+    if (folder / "policies" / _CUSTOM_FOLDER).is_dir():
+        own = without_schemas(folder / "capabilities.json")
+        argv = ("--strict", "--max-errors", "0", "policies")
+        ended = _ended(opa_command(opa, "check", *argv, capabilities=own), folder)
+        words = ended.complaint.decode("utf-8", "replace").splitlines()
+        faults = [word for word in words if word.startswith(f"policies/{_CUSTOM_FOLDER}/")]
+        if faults:  # the product's rules match what they are asked with schemas of the bundle
+            raise _does_not_compile("\n".join(faults))
 
 
 def _run(argv: list[str], folder: Path) -> str:
+    ended = _ended(argv, folder)
+    if ended.code != 0:
+        raise _does_not_compile((ended.complaint or ended.output).decode("utf-8", "replace"))
+    return ended.output.decode("utf-8", "replace")
+
+
+def _ended(argv: list[str], folder: Path) -> Ended:
     try:
-        ended = run(argv, cwd=folder, seconds=CHECK_SECONDS)
+        return run(argv, cwd=folder, env=ENVIRONMENT, seconds=CHECK_SECONDS)
     except OSError as error:  # also a missed deadline
         raise UnavailableError(
             f"OPA did not check the rules: {type(error).__name__}",
             remedy="Run `spine doctor`.",
             code="bundle.not_checked",
         ) from None
-    if ended.code != 0:
-        reason = (ended.complaint or ended.output).decode("utf-8", "replace").strip()[:2000]
-        raise InputError(
-            f"the rules do not compile: {reason}",
-            remedy="Correct the rule there; see `opa check --strict`.",
-            code="bundle.does_not_compile",
-        )
-    return ended.output.decode("utf-8", "replace")
+
+
+def _does_not_compile(words: str) -> InputError:
+    reason = words.strip()[:2000]
+    return InputError(
+        f"the rules do not compile: {reason}",
+        remedy="Correct the rule there; see `opa check --strict`.",
+        code="bundle.does_not_compile",
+    )
 
 
 def require_files(contents: Mapping[str, bytes]) -> None:

@@ -147,6 +147,7 @@ def _version(path: Path) -> str:
     try:
         answer = subprocess.run(
             [str(path), "version"],
+            env={},
             capture_output=True,
             timeout=_ASK_SECONDS,
             check=False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.tools.program import find_program, run
+from dataspine.bundles.confined import CAPABILITIES
 from dataspine.core.errors import UnavailableError
 
 __all__ = ["NAMESPACE", "VERSION", "Conftest", "Judged", "Verdict"]
@@ -15,6 +16,8 @@ __all__ = ["NAMESPACE", "VERSION", "Conftest", "Judged", "Verdict"]
 VERSION = "0.71.1"
 NAMESPACE = "dataspine.conftest"
 SECONDS = 60.0
+# It looks for plugins at home, and does not start without one.
+_ENVIRONMENT = {"HOME": "/nonexistent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Conftest:
 
     def version(self) -> str:
         """Return conftest's version with that of the OPA inside it."""
-        said = run([self.path, "--version"], seconds=SECONDS).output
+        said = run([self.path, "--version"], env=_ENVIRONMENT, seconds=SECONDS).output
         found = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
         version, opa = (found.get(key, "unknown").strip() for key in ("Conftest", "OPA"))
         return f"{version} (OPA {opa})"
@@ -66,10 +69,10 @@ class Conftest:
         Raises ``UnavailableError`` when conftest fails instead of judging.
         """
         argv: list[str | Path] = [self.path, "test", "--output", "json", "--policy", bundle]
-        argv += ["--data", bundle, "--namespace", NAMESPACE]
+        argv += ["--data", bundle, "--namespace", NAMESPACE, "--capabilities", CAPABILITIES]
         argv += ["--parser", parser] if parser else []
         argv += ["-"] if stdin is not None else list(files)
-        found = run(argv, stdin=stdin or b"", seconds=SECONDS)
+        found = run(argv, env=_ENVIRONMENT, stdin=stdin or b"", seconds=SECONDS)
         answer = found.document()
         if not isinstance(answer, list):
             raise UnavailableError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.tools.program import Diagnostic, Run, run
+from dataspine.bundles.confined import CAPABILITIES, ENVIRONMENT, opa_command
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.core.process import spawn, stop
 from dataspine.core.scratch import scratch
@@ -23,8 +24,6 @@ __all__ = ["Annotation", "Answered", "Case", "Opa", "Tested"]
 SECONDS = 60.0
 TEST_SECONDS = 300.0
 SERVE_SECONDS = 15.0
-# A run is short: to collect garbage before memory is short takes a third of its time.
-_NO_COLLECTION = {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
 _PLACE = re.compile(r"(?P<file>[^\s:][^:\n]*\.rego):(?P<line>\d+): (?P<message>.*)")
 
 
@@ -92,7 +91,7 @@ class Opa:
 
     def unformatted(self, folder: Path) -> tuple[str, ...]:
         """Return the files that ``opa fmt`` would change, or cannot parse."""
-        found = run([self.path, "fmt", "--list", "."], cwd=folder, seconds=SECONDS)
+        found = self._run(folder, "fmt", "--list", ".")
         broken = [place.file for place in _places(found.complaint)]
         return tuple(sorted({*found.output.split("\n"), *broken} - {""}))
 
@@ -102,20 +101,18 @@ class Opa:
         files: Sequence[str] = (".",),
         *,
         schema: Path | None = None,
-        capabilities: Path | None = None,
+        capabilities: Path = CAPABILITIES,
     ) -> tuple[Diagnostic, ...]:
         """Compile strictly; with ``schema``, every reference into ``input`` must be in it."""
         # All of them: by itself OPA stops at the tenth.
-        argv: list[str | Path] = [self.path, "check", "--strict", "--format", "json"]
-        argv += ["--max-errors", "0"]
+        argv: list[str | Path] = ["--strict", "--format", "json", "--max-errors", "0"]
         argv += ["--schema", schema] if schema else []
-        argv += ["--capabilities", capabilities] if capabilities else []
-        found = run([*argv, *files], cwd=folder, seconds=SECONDS)
+        found = self._run(folder, "check", *argv, *files, capabilities=capabilities)
         return () if found.status == 0 else _errors(found)
 
     def annotations(self, folder: Path) -> tuple[Annotation, ...]:
         """Return every METADATA block; raise ``InputError`` for files that do not parse."""
-        found = self._read(["inspect", "--annotations", "--format", "json", "."], folder)
+        found = self._read(folder, "inspect", "--annotations", "--format", "json", ".")
         return tuple(
             Annotation(
                 path=tuple(str(part["value"]) for part in entry["path"][1:]),
@@ -129,11 +126,11 @@ class Opa:
     def test(self, folder: Path, *, only: str = "", coverage: bool = False) -> Tested:
         """Run the tests whose ``data.<package>.<name>`` the expression ``only`` matches."""
         # As a bundle, the same files would be parsed and compiled twice.
-        argv: list[str | Path] = [self.path, "test", "--format", "json"]
+        argv = ["--format", "json"]
         # OPA's own five seconds for one test are too few on a busy machine.
         argv += ["--timeout", f"{TEST_SECONDS:.0f}s"]
         argv += ["--run", only] if only else []
-        found = run([*argv, "."], cwd=folder, env=_NO_COLLECTION, seconds=TEST_SECONDS)
+        found = self._run(folder, "test", *argv, ".", seconds=TEST_SECONDS)
         results = found.document()
         if not isinstance(results, list):
             faults = _places(found.complaint) or (Diagnostic(found.reason),)
@@ -143,26 +140,25 @@ class Opa:
             return Tested(cases)
         # OPA prints the results or the coverage, never both.
         argv += ["--coverage", "--coverage-runs=", "."]
-        covered = run(argv, cwd=folder, env=_NO_COLLECTION, seconds=TEST_SECONDS)
+        covered = self._run(folder, "test", *argv, seconds=TEST_SECONDS)
         return Tested(cases, uncovered=_uncovered(covered))
 
     def parse(self, file: Path) -> dict[str, Any]:
         """Return a file's syntax tree, each node with its place and text."""
-        argv = ["parse", "--format", "json", "--json-include", "locations,-comments", file.name]
-        return self._read(argv, file.parent)
+        argv = ["--format", "json", "--json-include", "locations,-comments", file.name]
+        return self._read(file.parent, "parse", *argv)
 
     def evaluate(self, folder: Path, query: str, value: object) -> Any:
         """Return what a query over the bundle in ``folder`` answers; None when undefined."""
-        argv = ["eval", "--bundle", ".", "--stdin-input", "--format", "json", query]
-        found = self._read(argv, folder, json.dumps(value).encode())
+        argv = ["--bundle", ".", "--stdin-input", "--format", "json", query]
+        found = self._read(folder, "eval", *argv, stdin=json.dumps(value).encode())
         results = found.get("result")
         return results[0]["expressions"][0]["value"] if results else None
 
     def answers(self, folder: Path, queries: Sequence[str]) -> Answered:
         """Return what each query over the files in ``folder`` answers without any input."""
-        argv: list[str | Path] = [self.path, "eval", "--data", ".", "--format", "json"]
-        argv.append(f"[{', '.join(queries)}]")
-        found = run(argv, cwd=folder, env=_NO_COLLECTION, seconds=TEST_SECONDS)
+        argv = ["--data", ".", "--format", "json", f"[{', '.join(queries)}]"]
+        found = self._run(folder, "eval", *argv, seconds=TEST_SECONDS)
         answer = found.document()
         if isinstance(answer, dict) and answer.get("result"):
             return Answered(tuple(answer["result"][0]["expressions"][0]["value"]))
@@ -172,30 +168,50 @@ class Opa:
     @contextlib.contextmanager
     def serve(self, folder: Path) -> Iterator[OpaClient]:
         """Serve the folder on a private unix socket for as long as the context lasts."""
+        # An OPA that serves has every built-in, so that these rules must not name the others.
+        if self.answers(folder, ["true"]).faults:
+            raise self._not_served()
         # The path of a unix socket is at most about a hundred bytes.
         with scratch("socket") as place:
             address = f"unix://{place}/opa.sock"
-            argv = [str(self.path), "run", "--server", "--addr", address, "--bundle", "."]
+            argv = opa_command(self.path, "run", "--server", "--addr", address, "--bundle", ".")
             argv += ["--disable-telemetry", "--log-level", "error"]
-            process = spawn(argv, cwd=folder)
+            process = spawn(argv, cwd=folder, env=ENVIRONMENT)
             client = OpaClient(address)
             try:
                 end = time.monotonic() + SERVE_SECONDS
                 while not client.healthy():
                     if process.poll() is not None or time.monotonic() > end:
-                        raise UnavailableError(
-                            "OPA does not serve the rules",
-                            where=str(self.path),
-                            remedy="Run `opa check` over them.",
-                        )
+                        raise self._not_served()
                     time.sleep(0.02)
                 yield client
             finally:
                 client.close()
                 stop(process, 2)
 
-    def _read(self, argv: Sequence[str | Path], folder: Path, stdin: bytes = b"") -> dict[str, Any]:
-        found = run([self.path, *argv], cwd=folder, stdin=stdin, seconds=SECONDS)
+    def _not_served(self) -> UnavailableError:
+        return UnavailableError(
+            "OPA does not serve the rules",
+            where=str(self.path),
+            remedy="Run `spine policy check` over them.",
+        )
+
+    def _run(
+        self,
+        folder: Path,
+        command: str,
+        *arguments: str | Path,
+        capabilities: Path = CAPABILITIES,
+        stdin: bytes = b"",
+        seconds: float = SECONDS,
+    ) -> Run:
+        argv = opa_command(self.path, command, *arguments, capabilities=capabilities)
+        return run(argv, cwd=folder, env=ENVIRONMENT, stdin=stdin, seconds=seconds)
+
+    def _read(
+        self, folder: Path, command: str, *arguments: str, stdin: bytes = b""
+    ) -> dict[str, Any]:
+        found = self._run(folder, command, *arguments, stdin=stdin)
         answer = found.document() if found.status == 0 else None
         if not isinstance(answer, dict):
             raise InputError(

@@ -77,7 +77,7 @@ def run(
     stdin: bytes = b"",
     seconds: float,
 ) -> Run:
-    """Run a program to its end, whatever its status; ``env`` is added to the environment.
+    """Run a program to its end, whatever its status; ``env`` is all of its environment.
 
     Raises ``UnavailableError`` when it cannot be started, outlives ``seconds`` or says more than
     ``MAX_OUTPUT`` bytes; then it and its children are killed.
@@ -95,7 +95,7 @@ def run(
             process = spawn(
                 [str(each) for each in argv],
                 cwd=cwd,
-                env={**os.environ, **env} if env else None,
+                env=env or {},
                 stdin=given,
                 stdout=said,
                 stderr=complained,
