@@ -118,6 +118,41 @@ def test_an_id_or_number_that_is_taken_is_refused(file: Path, tmp_path: Path, op
 
 
 @pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"id": 2**31}, "registry.number_too_high"),
+        ({"id": 0}, "registry.number_too_high"),
+        ({"version": 2**31}, "registry.number_too_high"),
+        ({"semver": "999999999.0.0"}, "registry.version"),
+        ({"semver": "newest"}, "registry.version"),
+    ],
+)
+def test_numbers_that_would_leave_none_are_refused_with_their_line(
+    file: Path, tmp_path: Path, opa: Path, change: dict[str, Any], code: str
+) -> None:
+    (head, *rest) = lines(file)
+    version = next(each for each in rest if each.get("subject") == "z.addresses" and "id" in each)
+    file.write_text("".join(json.dumps(each) + "\n" for each in (head, {**version, **change})))
+    with opened(tmp_path / "two", opa) as other:
+        with pytest.raises(InputError) as caught:
+            schema_transfer.import_file(other, file)
+        assert (caught.value.code, other.registry.subjects()) == (code, [])
+    assert caught.value.where.startswith(f"{file}:2")
+
+
+def test_ids_far_above_are_kept_by_the_import_of_a_file(
+    file: Path, tmp_path: Path, opa: Path
+) -> None:
+    (head, *rest) = lines(file)
+    version = next(each for each in rest if each.get("subject") == "z.addresses" and "id" in each)
+    moved = {**version, "id": 30_000_000}
+    file.write_text("".join(json.dumps(each) + "\n" for each in (head, moved)))
+    with opened(tmp_path / "two", opa) as other:
+        schema_transfer.import_file(other, file)
+        assert other.registry.version("z.addresses", 1).id == 30_000_000
+
+
+@pytest.mark.parametrize(
     ("text", "place", "problem"),
     [
         ("", ":1", "the file is empty"),

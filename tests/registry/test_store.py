@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.store import Place
 
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import ConflictError, InputError, NotFoundError
-from dataspine.registry import DELETED, Contract, Registry, Version, parse
-from dataspine.registry._tables import schema_versions
+from dataspine.registry import DELETED, Chosen, Contract, Registry, Version, parse
+from dataspine.registry._tables import schema_versions, schemas
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 TEXT = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}'
@@ -34,6 +35,7 @@ def publish(
     references: Sequence[Mapping[str, Any]] = (),
     contract: Contract | None = None,
     at: tuple[int, int] | None = None,
+    whole: bool = False,
 ) -> Version:
     registry = Registry(database)
     with database.begin() as connection:
@@ -48,7 +50,7 @@ def publish(
             provenance={"actor": "ann"},
             decision_id="d1",
             published_at=AT,
-            at=at,
+            at=Chosen(*at, whole) if at is not None else None,
         )
 
 
@@ -248,6 +250,65 @@ def test_an_imported_version_keeps_its_id_and_number(database: Database) -> None
             publish(database, "a", text, at=at)
     following = publish(database, "a", TEXT.replace("int", "long"))
     assert (following.id, following.number) == (71, 4)
+
+
+@pytest.mark.parametrize(
+    ("at", "whole", "problem"),
+    [
+        ((1_000_071, 1), False, "the id 1000071 is not between 1 and 1000070"),
+        ((2**31 - 1, 1), False, "the id 2147483647 is not between 1 and 1000070"),
+        ((2**30, 1), True, "the id 1073741824 is not between 1 and 1073741823"),
+        ((2**40, 1), True, "the id 1099511627776 is not between 1 and 1073741823"),
+        ((0, 1), True, "the id 0 is not between 1 and 1073741823"),
+        ((71, 1_000_001), False, "the version 1000001 is not between 1 and 1000000"),
+        ((71, 2**30), True, "the version 1073741824 is not between 1 and 1073741823"),
+        ((71, -1), True, "the version -1 is not between 1 and 1073741823"),
+    ],
+)
+def test_an_import_that_leaps_is_refused_and_nothing_is_stored(
+    database: Database, at: tuple[int, int], whole: bool, problem: str
+) -> None:
+    publish(database, "a", at=(70, 1))
+    with pytest.raises(InputError) as refused:
+        publish(database, "b", TEXT.replace("int", "long"), at=at, whole=whole)
+    assert (refused.value.code, refused.value.problem) == ("registry.number_too_high", problem)
+    following = publish(database, "b", TEXT.replace("int", "long"))
+    assert (following.id, following.number) == (71, 1)
+
+
+def test_an_import_takes_over_what_another_registry_gave(database: Database) -> None:
+    for at, whole in (((1_000_000, 900_000), False), ((2**30 - 1, 2**30 - 1), True)):
+        imported = publish(database, "a", TEXT.replace('"a"', f'"a{whole}"'), at=at, whole=whole)
+        assert (imported.id, imported.number) == at
+    following = publish(database, "a")
+    assert (following.id, following.number) == (2**30, 2**30)
+
+
+def test_no_id_is_given_that_a_message_cannot_carry(database: Database) -> None:
+    publish(database, "a")
+    last = {"id": 2**31 - 1, "identity": "x", "type": "AVRO", "digest": "x", "text": TEXT}
+    with database.begin() as connection:
+        connection.execute(sa.insert(schemas).values(last))
+    with pytest.raises(ConflictError) as refused:
+        publish(database, "b", TEXT.replace("int", "long"))
+    assert refused.value.code == "registry.out_of_numbers"
+    assert publish(database, "b").id == 1  # what has an id keeps it
+    assert Registry(database).subjects() == ["a", "b"]
+
+
+def test_an_id_over_the_range_is_not_given_after_the_greatest_was_removed(
+    database: Database,
+) -> None:
+    last = {"id": 2**31 - 1, "identity": "x", "type": "AVRO", "digest": "x", "text": TEXT}
+    with database.begin() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL's own column ends there")
+        connection.execute(sa.insert(schemas).values(last))
+        connection.execute(sa.delete(schemas))
+    with pytest.raises(ConflictError) as refused:
+        publish(database, "b")
+    assert refused.value.code == "registry.out_of_numbers"
+    assert Registry(database).subjects() == []
 
 
 @pytest.mark.parametrize(

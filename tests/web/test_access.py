@@ -106,6 +106,22 @@ def test_stock_clients_are_told_what_they_may_not(
     assert client.get("/config", headers=_as("ada")).json() == {"compatibilityLevel": "BACKWARD"}
 
 
+def test_who_chooses_ids_may_import_everything(client: TestClient) -> None:
+    body = {**SCHEMA, "id": 70, "version": 5}
+    client.put("/mode/shop.moved", json={"mode": "IMPORT"}, headers=_as("bo"))
+    refused = client.post("/subjects/shop.moved/versions", json=body, headers=_as("ada"))
+    assert (refused.status_code, refused.json()) == (
+        403,
+        {"error_code": 40301, "message": "access.not_permitted: ada may not import *"},
+    )
+    body |= {"schema": SCHEMA["schema"].replace("long", "float")}
+    far = {**body, "id": 2**31 - 1}
+    leap = client.post("/subjects/shop.moved/versions", json=far, headers=_as("bo"))
+    assert (leap.status_code, leap.json()["error_code"]) == (422, 42205)
+    made = client.post("/subjects/shop.moved/versions", json=body, headers=_as("bo"))
+    assert (made.status_code, made.json()["id"], made.json()["version"]) == (200, 70, 5)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "permission"),
     [

@@ -16,6 +16,7 @@ from dataspine.core.errors import ConflictError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import (
+    Chosen,
     Comparison,
     Contract,
     Deleted,
@@ -51,8 +52,8 @@ IMPORTED_LEVEL = "NONE"
 class Imported:
     """What another registry gave a version; what it does not say is given here.
 
-    A ``whole`` registry is imported by who may do that; stock clients need the mode ``IMPORT``, and
-    may publish each subject.
+    Who chooses numbers may ``import`` on everything: ids are the same in every subject. A ``whole``
+    registry was asked about as it was begun; stock clients need the mode ``IMPORT``.
     """
 
     id: int
@@ -168,9 +169,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
             proposal.subject, None, comparison, compared.semver, known.semver, known, False, timing
         )
     _require_writable(proposal, session.subject_settings.mode(proposal.subject))
-    permit = access.Permit(session, proposal.subject)
-    if proposal.imported is None or not proposal.imported.whole:
-        permit = access.obtain(session, access.PUBLISH, proposal.subject)
+    permit = _permit(session, proposal)
     asked = _question(session, proposal, compared)
     proposed, given = asked.facts["version"]["next"], proposal.imported
     with timing.part("decide"):
@@ -197,7 +196,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
                 provenance={**proposal.provenance, "actor": session.actor},
                 decision_id=decision.decision_id,
                 published_at=(given and given.published_at) or session.clock(),
-                at=(given.id, given.number) if given else None,
+                at=Chosen(given.id, given.number, given.whole) if given else None,
             )
             session.outbox.write(
                 connection,
@@ -223,6 +222,14 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         created=version is not None,
         timing=timing,
     )
+
+
+def _permit(session: Session, proposal: Proposal) -> access.Permit:
+    if proposal.imported is None:
+        return access.obtain(session, access.PUBLISH, proposal.subject)
+    if proposal.imported.whole:
+        return access.Permit(session, access.EVERYTHING)
+    return access.obtain(session, access.IMPORT, access.EVERYTHING)
 
 
 def _is_outdated(

@@ -19,7 +19,7 @@ from dataspine.core.canonical import canonical, parse_json
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import DataSpineError, InputError, of_system
 from dataspine.core.files import replacing
-from dataspine.registry import Contract, Version
+from dataspine.registry import Contract, Version, require_importable
 
 __all__ = ["Counts", "export", "import_file"]
 
@@ -180,6 +180,7 @@ def _proposal(document: Mapping[str, Any], where: str) -> tuple[Proposal, bool]:
     for key, kind in kinds.items():
         if type(document[key]) is not kind:
             raise _wrong(f"{key} is no {kind.__name__}", where)
+    require_importable(document["semver"], where=where)
     provenance = {str(k): str(v) for k, v in document["provenance"].items()}
     given = Imported(
         document["id"],

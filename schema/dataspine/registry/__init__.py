@@ -1,5 +1,6 @@
 """Schemas: subjects, versions, compatibility, semantic versions, and the facts of every field."""
 
+from dataspine.registry._identifier import Chosen
 from dataspine.registry._workers import ProtobufWorkers
 from dataspine.registry.compatibility import (
     LEVELS,
@@ -7,6 +8,7 @@ from dataspine.registry.compatibility import (
     compare,
     is_transitive,
     next_version,
+    require_importable,
 )
 from dataspine.registry.contract import Contract
 from dataspine.registry.difference import Difference, differences
@@ -21,6 +23,7 @@ __all__ = [
     "DELETED",
     "LEVELS",
     "TYPES",
+    "Chosen",
     "Comparison",
     "Contract",
     "Deleted",
@@ -38,4 +41,5 @@ __all__ = [
     "is_transitive",
     "next_version",
     "parse",
+    "require_importable",
 ]

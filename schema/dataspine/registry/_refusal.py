@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataspine.core.errors import ConflictError, NotFoundError
+from dataspine.core.errors import ConflictError, InputError, NotFoundError
 from dataspine.registry.subject import MAX_SUBJECT
 
-__all__ = ["taken", "unknown_schema", "unknown_subject"]
+__all__ = ["out_of_numbers", "taken", "too_high", "unknown_schema", "unknown_subject"]
 
 
 def unknown_subject(subject: str) -> NotFoundError:
@@ -33,4 +33,24 @@ def taken(what: str) -> ConflictError:
         f"{what} is taken",
         remedy="Import into a registry that has not given it to something else.",
         code="registry.taken",
+    )
+
+
+def too_high(what: str, limit: int, *, whole: bool) -> InputError:
+    """Return that a number of another registry cannot be taken over."""
+    return InputError(
+        f"{what} is not between 1 and {limit}",
+        remedy="Publish it here without the number: what is higher is kept for this registry's own."
+        if whole
+        else "Check the number; what lies further is imported with `spine schema import`.",
+        code="registry.number_too_high",
+    )
+
+
+def out_of_numbers(what: str) -> ConflictError:
+    """Return that there is no number left to give."""
+    return ConflictError(
+        f"no {what} are left: the greatest that a message can carry was given",
+        remedy="Export the registry, leave out what has the greatest one, and import the rest.",
+        code="registry.out_of_numbers",
     )

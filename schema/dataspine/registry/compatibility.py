@@ -18,11 +18,14 @@ __all__ = [
     "compare",
     "is_transitive",
     "next_version",
+    "require_importable",
     "require_level",
 ]
 
 LEVEL = "BACKWARD"
 FIRST_VERSION = "1.0.0"
+# Of the numbers of a version from elsewhere: far from where the next one could not be written.
+MAX_IMPORTED = 999_999
 # Messages become part of a decision, which is stored: nobody reads thousands.
 MAX_MESSAGES = 100
 _TRANSITIVE = "_TRANSITIVE"
@@ -124,6 +127,18 @@ def next_version(current: str | None, bump: str) -> str:
         "patch": f"{major}.{minor}.{patch + 1}",
         "none": current,
     }[bump]
+
+
+def require_importable(semver: str, *, where: str) -> None:
+    """Raise ``InputError`` unless versions of this registry can follow the one of another."""
+    match = _SEMVER.fullmatch(semver)
+    if match is None or max(map(int, match.groups())) > MAX_IMPORTED:
+        raise InputError(
+            f"{semver[:40]!r} is not a version of three numbers up to {MAX_IMPORTED}",
+            where=where,
+            remedy="Write it like 1.2.0.",
+            code="registry.version",
+        )
 
 
 def _messages(found: Sequence[Change], directions: Sequence[str]) -> Iterator[str]:

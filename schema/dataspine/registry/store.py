@@ -15,7 +15,7 @@ from dataspine.core.database import Database
 from dataspine.core.errors import NotFoundError
 from dataspine.core.lru import Lru
 from dataspine.registry._deletion import delete
-from dataspine.registry._identifier import KNOWN_ID, identify
+from dataspine.registry._identifier import KNOWN_ID, MAX_ID, Chosen, identify, require_near
 from dataspine.registry._query import (
     KEPT,
     OF_SUBJECT,
@@ -25,7 +25,7 @@ from dataspine.registry._query import (
     shown,
     version_of,
 )
-from dataspine.registry._refusal import taken, unknown_schema, unknown_subject
+from dataspine.registry._refusal import out_of_numbers, taken, unknown_schema, unknown_subject
 from dataspine.registry._tables import schema_references, schema_removals, schema_versions, schemas
 from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
@@ -303,22 +303,20 @@ class Registry:
         provenance: Mapping[str, str],
         decision_id: str | None,
         published_at: datetime,
-        at: tuple[int, int] | None = None,
+        at: Chosen | None = None,
     ) -> Version:
         """Store the next version in the caller's transaction, and return it.
 
         The id is that of the same content (text, references, contract) under any subject. ``at``
-        is (id, number) of a version that another registry gave; ``ConflictError`` when one of them
-        means something else here.
+        is what another registry gave the version: ``InputError`` when no import may choose that,
+        ``ConflictError`` when it means something else here.
         """
         check_subject(subject)
         wanted = reference_key(references)
-        number = at[1] if at is not None else self._next_number(connection, subject)
+        number = _number(connection, subject, at)
         if connection.execute(_TAKEN, {"subject": subject, "number": number}).first():
             raise taken(f"version {number} of {subject}")
-        identifier = identify(
-            connection, parsed, wanted, contract, at[0] if at is not None else None
-        )
+        identifier = identify(connection, parsed, wanted, contract, at)
         row = {
             "subject": subject,
             "number": number,
@@ -363,10 +361,6 @@ class Registry:
         """
         return delete(connection, subject, number, permanent=permanent, at=at)
 
-    @staticmethod
-    def _next_number(connection: sa.Connection, subject: str) -> int:
-        return int(connection.scalar(_LAST_NUMBER, {"subject": subject}) or 0) + 1
-
 
 # Made once: to build a statement takes longer than to run it.
 _INSERT_VERSION = sa.insert(schema_versions)
@@ -393,3 +387,14 @@ _HEAD = (
 def _same(stored: Contract, sent: Contract) -> bool:
     given = {k: v for k, v in stored.properties.items() if k != "owner" or k in sent.properties}
     return replace(stored, properties=given) == sent
+
+
+def _number(connection: sa.Connection, subject: str, chosen: Chosen | None) -> int:
+    """Return the number that was chosen, or the next one."""
+    last = int(connection.scalar(_LAST_NUMBER, {"subject": subject}) or 0)
+    if chosen is not None:
+        require_near("the version", chosen.number, last, whole=chosen.whole)
+        return chosen.number
+    if last >= MAX_ID:
+        raise out_of_numbers("version numbers")
+    return last + 1

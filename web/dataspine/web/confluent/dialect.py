@@ -33,6 +33,8 @@ CODES: Mapping[str, tuple[int, int]] = {
     "registry.invalid_mode": (422, 42204),
     "registry.not_permitted": (422, 42205),
     "registry.taken": (422, 42205),
+    "registry.number_too_high": (422, 42205),
+    "registry.out_of_numbers": (422, 42205),
     "registry.referenced": (422, 42206),
     "registry.invalid_subject": (422, 42208),
 }
