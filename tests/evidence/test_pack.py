@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import json
+import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -97,6 +100,9 @@ def names(pack: Path) -> list[str]:
     return sorted(p.relative_to(pack).as_posix() for p in pack.rglob("*") if p.is_file())
 
 
+NOT_ISOLATED = (
+    "run it as `python -I verify.py`: without -I Python runs files that stand beside this one\n"
+)
 FILES = ["VERIFY.md", BUNDLE, "decisions.jsonl", "lineage.jsonl", "manifest.json", "verify.py"]
 
 
@@ -289,15 +295,72 @@ def test_a_period_ends_after_it_begins() -> None:
         Period(UNTIL, SINCE)
 
 
-def _stranger(pack: Path, key: SigningKey, folder: Path) -> tuple[int, str, str]:
+def _stranger(
+    pack: Path,
+    key: SigningKey,
+    folder: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, str, str]:
     pem = key.private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (folder / "key.pem").write_bytes(pem)
-    # -I: no environment, no working folder: nothing of Data Spine can be imported by its path.
-    command = [sys.executable, "-I", "-B", str(pack / "verify.py"), str(folder / "key.pem")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    # -B, else a file beside it could leave its compiled form there.
+    command = [sys.executable, "-B", *(options or ["-I"]), str(pack / "verify.py")]
+    run = subprocess.run(
+        [*command, str(folder / "key.pem")],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return run.returncode, run.stdout, run.stderr
+
+
+FORGED = "import sys\nprint('OK: 99 files')\nsys.exit(0)\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["hashlib.py", "base64.py", "__future__.py", "cryptography/__init__.py", "sys.py"]
+)
+def test_a_file_beside_the_packs_program_is_never_run(
+    name: str, pack: Path, key: SigningKey, tmp_path: Path
+) -> None:
+    (pack / name).parent.mkdir(exist_ok=True)
+    (pack / name).write_text(FORGED)
+
+    careless = _stranger(pack, key, tmp_path, "-E")
+    careful = _stranger(pack, key, tmp_path)
+
+    assert careless == (2, "", NOT_ISOLATED)
+    assert careful == (4, "", f"ALTERED: {name} was added\n")
+
+
+@pytest.mark.parametrize("name", ["hashlib.py", "sitecustomize.py", "usercustomize.py"])
+def test_a_file_that_the_environment_names_is_never_run(
+    name: str, pack: Path, key: SigningKey, tmp_path: Path
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / name).write_text(FORGED)
+    environment = {"PYTHONPATH": str(tmp_path / "lib")}
+    (pack / "decisions.jsonl").write_text("")
+
+    careful = _stranger(pack, key, tmp_path, environment=environment)
+
+    assert careful == (4, "", "ALTERED: decisions.jsonl was changed\n")
+
+
+def test_a_python_without_cryptography_names_one_that_has_it(
+    pack: Path, key: SigningKey, tmp_path: Path
+) -> None:
+    assert _stranger(pack, key, tmp_path, "-I", "-S") == (
+        2,
+        "",
+        "this Python has no package cryptography. Use one that has, such as that of a virtual"
+        " environment: /path/to/venv/bin/python -I verify.py PUBLIC_KEY.pem\n",
+    )
 
 
 def test_a_stranger_verifies_with_the_packs_own_program(
@@ -324,6 +387,24 @@ def test_a_stranger_verifies_with_the_packs_own_program(
         "",
         "ALTERED: the signature in manifest.dsse.json does not match\n",
     )
+
+
+def test_the_guide_says_how_and_what_is_not_proved(pack: Path) -> None:
+    guide = (pack / "VERIFY.md").read_text()
+
+    commands = [line.strip() for line in guide.splitlines() if line.startswith("    ")]
+    assert "python -I verify.py KEY.pem" in commands
+    assert "/path/to/venv/bin/python -I verify.py KEY.pem" in commands
+    assert not re.search(r"python (?!-I)verify\.py", guide)
+    assert "**Completeness.**" in guide
+    assert "**Origin before signing.**" in guide
+
+
+def test_a_pack_is_its_owner_s_alone(pack: Path) -> None:
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in pack.rglob("*") if path.is_file()}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in (pack, pack / "bundles")}
+
+    assert (modes, folders) == ({0o600}, {0o700})
 
 
 def test_the_guide_names_the_key(pack: Path, key: SigningKey) -> None:

@@ -81,7 +81,7 @@ def build(
         raise ConflictError("is there already", where=str(out), remedy="Choose another folder.")
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    part.mkdir(mode=0o700, parents=True)
     try:
         facts = {
             "format": FORMAT,
@@ -92,6 +92,8 @@ def build(
         }
         _write_guide(part, facts, key)
         _seal(part, facts, key)
+        for path in part.rglob("*"):  # a pack names people
+            path.chmod(0o700 if path.is_dir() else 0o600)
         part.replace(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

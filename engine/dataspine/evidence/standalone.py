@@ -1,22 +1,36 @@
-"""Verify an evidence pack: ``python verify.py PUBLIC_KEY.pem [FOLDER]``.
+"""Verify an evidence pack: ``python -I verify.py PUBLIC_KEY.pem [FOLDER]``.
 
 Every pack carries this file as ``verify.py``. It needs Python 3.11 and ``cryptography`` alone, and
 neither network nor Data Spine. Exit code 0: whole; 2: wrong use; 4: something was changed.
 """
 
-from __future__ import annotations
+# ruff: noqa: E402 - an import may be what it refuses to run
+import sys  # part of the interpreter itself: no file can stand in for it
+
+OK, WRONG_USE, ALTERED = 0, 2, 4
+if __name__ == "__main__" and not sys.flags.isolated:
+    sys.stderr.write(
+        "run it as `python -I verify.py`: without -I Python runs files that stand beside this one\n"
+    )
+    sys.exit(WRONG_USE)
 
 import base64
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+except ImportError:
+    sys.stderr.write(
+        "this Python has no package cryptography. Use one that has, such as that of a virtual"
+        " environment: /path/to/venv/bin/python -I verify.py PUBLIC_KEY.pem\n"
+    )
+    sys.exit(WRONG_USE)
 
 __all__ = [
     "ENVELOPE",
@@ -37,7 +51,6 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:data-spine:evidence:v1"
 MAX_ENVELOPE = 64 * 1_048_576
 MAX_FILES = 100_000
-OK, WRONG_USE, ALTERED = 0, 2, 4
 
 
 class Altered(Exception):  # noqa: N818 - it is a finding
@@ -161,7 +174,7 @@ def _object(raw: bytes, name: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Check the pack in a folder (default: beside this file) against a public key."""
     if len(arguments) not in {1, 2}:
-        sys.stderr.write("usage: python verify.py PUBLIC_KEY.pem [FOLDER]\n")
+        sys.stderr.write("usage: python -I verify.py PUBLIC_KEY.pem [FOLDER]\n")
         return WRONG_USE
     folder = Path(arguments[1]) if len(arguments) == 2 else Path(__file__).resolve().parent
     try:
