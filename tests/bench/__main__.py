@@ -29,8 +29,9 @@ from rich.table import Table
 from tests.bench import by_id, compatibility, impact, logs, pii, publish, scale
 
 from dataspine.adapters import route_deploy, row_replicate, schema_publish
+from dataspine.adapters.applied_route import RouteCheck
 from dataspine.adapters.init import init
-from dataspine.adapters.route_target import open_target
+from dataspine.adapters.route_target import Asker, open_target
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
@@ -329,7 +330,8 @@ def _gate(session: Session, path: Path) -> list[Row]:
     with contextlib.closing(route_deploy.open_source(session, route, "shop")) as source:
         relation = next(r for r in source.relations() if r.name == "customers")
     homes = ["DE", "US", "BR", "JP", "FR"] * 200_000
-    with open_target(session, route, stored) as target:
+    asker = Asker(session, RouteCheck(session, stored))
+    with open_target(session, route, stored, asker) as target:
         gate = target.gate(target.sinks[0], relation)
         gate.judge([homes[:5]], 5)
         began = time.perf_counter()

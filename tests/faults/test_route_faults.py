@@ -3,6 +3,7 @@
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import duckdb
 import pytest
 from tests import shop_route as deployed
 
+from dataspine.adapters import schema_publish
+from dataspine.adapters.schema_publish import Proposal
+from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cli import shop
 from dataspine.core.workspace import Workspace
@@ -131,6 +135,45 @@ def test_locked_database_is_waited_for_longer_than_its_timeout(
     holder.execute("ROLLBACK")
     holder.close()
     finish(workspace, route, CUSTOMERS + ORDERS + 500)
+
+
+BOUND = 5.0
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_stricter_classification_stops_the_route_within_its_bound(
+    workspace: Workspace, cluster: DemoCluster, route: subprocess.Popen[bytes], busy: bool
+) -> None:
+    """An idle route stops as one does that has rows, and no later row is at the sink."""
+    subject, dsn = "shop.customers", cluster.dsn("shop")
+    with Session(workspace) as session:
+        known = session.registry.latest(subject)
+        assert known is not None
+        schema = known.text.replace("Loyalty tier.", "[pii] retain=P2Y")
+        assert schema_publish.publish(session, Proposal(subject, schema, "AVRO")).version
+    end = time.monotonic() + BOUND
+    while route.poll() is None:
+        assert time.monotonic() < end
+        if busy:
+            deployed.rows(dsn, f"UPDATE customers SET segment = '{time.monotonic()}' WHERE id < 50")
+        else:
+            time.sleep(0.05)
+    print(f"stopped {BOUND - (end - time.monotonic()):.2f} s after")  # noqa: T201 - a figure
+    assert route.returncode == 2
+    state, problem = deployed.state(workspace)
+    assert state == "failed"
+    assert problem == (
+        "shop-to-us: customers.segment was applied as Public and is PII now"
+        " (version 2 of shop.customers)"
+    )
+    assert "cdc.classification_changed" in (workspace.root / "log").read_text()
+    at_sink = "SELECT max(_spine_lsn), count(DISTINCT segment) FROM customers"
+    with duckdb.connect(str(workspace.root / ".spine/sinks/us-lake.duckdb")) as sink:
+        before = sink.execute(at_sink).fetchall()
+    child = deployed.start(workspace, log=workspace.root / "log")
+    assert child.wait(60) == 2
+    with duckdb.connect(str(workspace.root / ".spine/sinks/us-lake.duckdb")) as sink:
+        assert sink.execute(at_sink).fetchall() == before
 
 
 def test_million_rows_in_one_transaction_stay_out_of_memory(

@@ -19,7 +19,8 @@ from dataspine.adapters.opened_bundle import active_of, candidate_of
 from dataspine.adapters.policy_impact import Impact, Period, impact
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
-from dataspine.cdc.state import RouteStore, applied
+from dataspine.cdc.state import RouteStore, StoredRoute
+from dataspine.core.clock import rfc3339
 from dataspine.core.errors import IntegrityError, NotFoundError
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import DecisionInput
@@ -249,7 +250,8 @@ def test_stored_route_is_asked_with_its_columns_as_they_are_registered_now(
 
     def change(folder: Path) -> None:
         with Session(Workspace.open(folder)) as session, session.database.begin() as connection:
-            route = applied("shop.route", folder / "route.yaml", facts, "d", START)
+            at = rfc3339(START)
+            route = StoredRoute("shop.route", folder / "route.yaml", facts, "d", at, {})
             RouteStore(session.database).save(connection, route)
         deny(folder)
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataspine.adapters import access, route_deploy
-from dataspine.adapters.route_target import dead_letter_store, open_target
+from dataspine.adapters import access, applied_route, route_deploy
+from dataspine.adapters.applied_route import RouteCheck, open_applied
+from dataspine.adapters.route_target import Asker, dead_letter_store, open_target
 from dataspine.adapters.session import Session
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.event import Relation
 from dataspine.cdc.replay import ReplayReport
 from dataspine.cdc.replay import replay as replay_rows
-from dataspine.cdc.route import load_route
-from dataspine.cdc.state import RouteStore, StoredRoute
+from dataspine.cdc.state import StoredRoute
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 
@@ -43,9 +43,8 @@ def replay(session: Session, path: Path, *, dry_run: bool = False) -> Replayed:
 
     Nothing is changed, but for the journal, when ``dry_run`` or when it is denied.
     """
-    route = load_route(path)
-    stored = RouteStore(session.database).get(route.name)
-    decision = session.decide(_replay_question(session, path, stored))
+    route, stored = open_applied(session, path)
+    decision = session.decide(_replay_question(session, stored))
     with session.database.begin() as connection:
         session.journal.record(
             connection,
@@ -60,7 +59,8 @@ def replay(session: Session, path: Path, *, dry_run: bool = False) -> Replayed:
     for source in route.sources:
         with contextlib.closing(route_deploy.open_source(session, route, source.name)) as opened:
             relations |= {relation.name: relation for relation in opened.relations()}
-    with open_target(session, route, stored) as target:
+    asker = Asker(session, RouteCheck(session, stored))
+    with open_target(session, route, stored, asker) as target:
         report = replay_rows(target, relations, dry_run=dry_run)
     if not dry_run:
         event = events.dead_letters_replayed(
@@ -77,8 +77,8 @@ def replay(session: Session, path: Path, *, dry_run: bool = False) -> Replayed:
     return Replayed(route.name, decision, report)
 
 
-def _replay_question(session: Session, path: Path, stored: StoredRoute) -> DecisionInput:
-    with dead_letters(session, path) as letters:
+def _replay_question(session: Session, stored: StoredRoute) -> DecisionInput:
+    with contextlib.closing(dead_letter_store(session, stored)) as letters:
         parked = {sink: rows for sink, (rows, _) in letters.parked_by_sink().items()}
     facts = {
         **route_deploy.question_again(session, stored).facts,
@@ -90,17 +90,18 @@ def _replay_question(session: Session, path: Path, stored: StoredRoute) -> Decis
 
 @contextlib.contextmanager
 def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
-    """Open the route's dead letters, which lie in the source system's region."""
-    route = load_route(path)
-    store = dead_letter_store(session, route)
-    try:
+    """Open the route's dead letters, which lie where the applied route has them.
+
+    Only the route's name is taken from its file.
+    """
+    with contextlib.closing(
+        dead_letter_store(session, applied_route.stored(session, path))
+    ) as store:
         yield store
-    finally:
-        store.close()
 
 
 def discard(session: Session, path: Path, letter: int) -> None:
     """Give one of the route's parked rows up for good."""
-    access.require(session, access.ERASE, load_route(path).name)
+    access.require(session, access.ERASE, applied_route.stored(session, path).name)
     with dead_letters(session, path) as store:
         store.discard(letter)

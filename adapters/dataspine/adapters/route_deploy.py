@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
-from dataspine.adapters import access
+from dataspine.adapters import access, applied_route
+from dataspine.adapters.applied_route import UNCLASSIFIED
 from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.key import load_key
-from dataspine.cdc.postgres import PostgresSource
+from dataspine.cdc.postgres import CatalogTable, PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
@@ -37,7 +39,6 @@ __all__ = [
 ]
 
 POINT = "route.deploy"
-UNCLASSIFIED = ("Unclassified",)
 UNFILTERED = "row-rules-without-filter"
 _TAG_LENGTH = 12
 _WORDS_LENGTH = 63 - len("spine__") - _TAG_LENGTH
@@ -82,7 +83,8 @@ def apply(session: Session, path: Path) -> Plan:
     """
     route = load_route(path)
     access.require(session, access.DEPLOY, route.name)
-    asked = question(session, route)
+    described = _describe(session, route)
+    asked = _question(session, route, described)
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
@@ -92,8 +94,8 @@ def apply(session: Session, path: Path) -> Plan:
             RouteStore(session.database).save(
                 connection,
                 applied(
-                    route.name,
-                    path.resolve(),
+                    route,
+                    {name: list(table.attributes) for name, table in described.items()},
                     asked.facts,
                     decision.decision_id,
                     session.clock(),
@@ -139,12 +141,24 @@ def destroy(session: Session, path: Path) -> Route:
 
 def question(session: Session, route: Route) -> DecisionInput:
     """Translate a route, its tables' columns and their registered classifications into facts."""
-    tables = []
+    return _question(session, route, _describe(session, route))
+
+
+def _describe(session: Session, route: Route) -> dict[str, CatalogTable]:
+    described: dict[str, CatalogTable] = {}
     for source in route.sources:
         with contextlib.closing(open_source(session, route, source.name)) as opened:
-            described = {relation.name: relation for relation in opened.relations()}
+            described |= {table.relation.name: table for table in opened.tables()}
+    return described
+
+
+def _question(
+    session: Session, route: Route, described: Mapping[str, CatalogTable]
+) -> DecisionInput:
+    tables = []
+    for source in route.sources:
         for table in source.tables:
-            relation = described[table.short_name]
+            relation = described[table.short_name].relation
             keys = {c.name for c in relation.columns if c.key}
             names = [c.name for c in relation.columns]
             tables.append(_table_facts(session, source.name, table, names, keys))
@@ -171,18 +185,7 @@ def question(session: Session, route: Route) -> DecisionInput:
 
 def question_again(session: Session, stored: StoredRoute) -> DecisionInput:
     """Ask about an applied route as of now: its columns as they are classified by now."""
-    tables = []
-    for table in stored.facts["tables"]:
-        version = session.registry.latest(table["subject"]) if table["subject"] else None
-        fields = field_facts(session, version) if version else ()
-        columns = [
-            {
-                **column,
-                "classifications": list(classifications_of(fields, column["path"]) or UNCLASSIFIED),
-            }
-            for column in table["columns"]
-        ]
-        tables.append({**table, "columns": columns})
+    tables = applied_route.classified_now(session, stored)
     return DecisionInput(POINT, session.clock(), {**stored.facts, "tables": tables})
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy
+from dataspine.adapters.applied_route import UNCLASSIFIED, RouteCheck
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
+from dataspine.cdc.column_identity import require_columns
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
@@ -39,10 +41,14 @@ class _Compiled:
 
 
 class Asker:
-    """Asks the session's engine, and remembers what it said until a flush with it is applied."""
+    """Asks the session's engine, and remembers what it said until a flush with it is applied.
 
-    def __init__(self, session: Session) -> None:
+    ``check`` looks first: nothing is judged for a route that is no longer what was applied.
+    """
+
+    def __init__(self, session: Session, check: RouteCheck) -> None:
         self._session = session
+        self._check = check
         self._fresh: dict[str, Decision] = {}
         self.asks_per_class = route_deploy.unfiltered_rules(session)
 
@@ -66,7 +72,8 @@ class Asker:
         return _Compiled(compiled.kind, dict(compiled.ucast) if compiled.ucast else None)
 
     def policy(self) -> Policy | None:
-        """Return the active policy; ``UnavailableError`` when it is too stale to go on by."""
+        """Return the active policy; raise when it is too stale, or the route another by now."""
+        self._check.look()
         # Rows of a known class are not asked about again, so a stale policy must stop them here.
         self._session.require_fresh_policy()
         return self._session.engine.policy()
@@ -167,7 +174,7 @@ class _Watch:
 
 @contextlib.contextmanager
 def open_target(
-    session: Session, route: Route, stored: StoredRoute, asker: Asker | None = None
+    session: Session, route: Route, stored: StoredRoute, asker: Asker
 ) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
     key = load_key(session.workspace.state / "keys" / "mask.key")
@@ -180,10 +187,9 @@ def open_target(
         )
         for sink in route.sinks
     ]
-    asker = asker or Asker(session)
     watch = _Watch(session, stored, asker)
     recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
-    store = dead_letter_store(session, route)
+    store = dead_letter_store(session, stored)
     try:
         yield FlushTarget(
             route,
@@ -191,7 +197,7 @@ def open_target(
             store,
             session.database,
             asker,
-            functools.partial(_row_facts, route, stored),
+            functools.partial(_row_facts, session, route, stored),
             recorder,
             clock=session.clock,
             hook=watch,
@@ -201,9 +207,16 @@ def open_target(
 
 
 def _row_facts(
-    route: Route, stored: StoredRoute, table: Table, relation: Relation, sink: str
+    session: Session,
+    route: Route,
+    stored: StoredRoute,
+    table: Table,
+    relation: Relation,
+    sink: str,
 ) -> dict[str, Any]:
+    """Return the facts of a table's rows as they were decided on, for columns that still are."""
     decided = next(t for t in stored.facts["tables"] if t["name"] == table.short_name)
+    _require_columns(session, route, stored, decided["source"], relation)
     known = {column["path"]: column["classifications"] for column in decided["columns"]}
     into: Sink = next(s for s in route.sinks if s.name == sink)
     return {
@@ -212,10 +225,7 @@ def _row_facts(
         "homes": decided["homes"],
         "home": decided["home"],
         "columns": [
-            {
-                "path": column.name,
-                "classifications": known.get(column.name, list(route_deploy.UNCLASSIFIED)),
-            }
+            {"path": column.name, "classifications": known.get(column.name, list(UNCLASSIFIED))}
             for column in relation.columns
         ],
         "guard_columns": list(table.guard_columns),
@@ -223,6 +233,17 @@ def _row_facts(
     }
 
 
-def dead_letter_store(session: Session, route: Route) -> DeadLetterStore:
-    """Open the route's dead letters, which lie in the source system's region; close them."""
-    return DeadLetterStore(letters_path(session, route.dead_letter_region), route.name)
+def _require_columns(
+    session: Session, route: Route, stored: StoredRoute, source: str, relation: Relation
+) -> None:
+    applied = (stored.columns or {})[relation.name]
+    with contextlib.closing(route_deploy.open_source(session, route, source)) as opened:
+        (current,) = (t.attributes for t in opened.tables() if t.relation.name == relation.name)
+    where = f"{route.name}/{source}/{relation.namespace}.{relation.name}"
+    require_columns(relation, applied, current, where=where)
+
+
+def dead_letter_store(session: Session, stored: StoredRoute) -> DeadLetterStore:
+    """Open the dead letters of an applied route, where it was decided that they lie; close them."""
+    region = stored.facts["dead_letter"]["region"]
+    return DeadLetterStore(letters_path(session, region), stored.name)

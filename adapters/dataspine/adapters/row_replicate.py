@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.adapters import route_deploy
+from dataspine.adapters.applied_route import RouteCheck, open_applied
 from dataspine.adapters.route_target import Asker, open_target
 from dataspine.adapters.session import Session
-from dataspine.cdc.route import Route, load_route
+from dataspine.cdc.route import Route
 from dataspine.cdc.runner import REPORT_SECONDS, STARTING_OVER, Runner, Status
 from dataspine.cdc.state import RouteStore, StoredRoute
 from dataspine.core.clock import rfc3339
@@ -36,17 +37,18 @@ def run(
     stop: threading.Event,
     *,
     told: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> None:
-    """Run an applied route until ``stop`` is set; snapshot first, then what is committed.
+) -> str:
+    """Run an applied route until ``stop`` is set; snapshot first, then live; return its name.
 
     The route is decided again at each new revision and before its decision ends; a denial ends the
-    run with an error. START, RUNNING (it started over) and COMPLETE, or FAIL, are lineage events.
-    Raises ``ConflictError`` while another process of this workspace runs the route.
+    run with an error, and so does a route that is no longer what was applied. START, RUNNING (it
+    started over) and COMPLETE, or FAIL, are lineage events. Raises ``ConflictError`` while another
+    process of this workspace runs the route.
     """
-    route = load_route(path)
-    stored = RouteStore(session.database).get(route.name)
+    route, stored = open_applied(session, path)
     with _alone(session, route.name):
         _run(session, route, stored, stop, told)
+    return route.name
 
 
 @contextlib.contextmanager
@@ -73,7 +75,8 @@ def _run(
     told: Callable[[dict[str, Any]], None],
 ) -> None:
     emit = functools.partial(_emit, session, route, stored, events.new_run_id(session.clock()))
-    asker = Asker(session)
+    check = RouteCheck(session, stored)
+    asker = Asker(session, check)
     teller = _Teller(session, stored, asker, emit, told)
     emit("START")
     try:
@@ -83,7 +86,8 @@ def _run(
                 s.name: route_deploy.open_source(session, route, s.name) for s in route.sources
             }
             try:
-                Runner(target, sources, on_status=teller).run(stop)
+                with check.watch(stop):
+                    Runner(target, sources, on_status=teller).run(stop)
             finally:
                 for source in sources.values():
                     source.close()

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from dataspine.adapters import dead_letter_replay, route_deploy, routes, row_replicate
 from dataspine.adapters.route_deploy import Plan
-from dataspine.cdc.route import load_route
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Options, options
@@ -76,8 +75,8 @@ def run(route: RouteFile = None) -> None:
 
     with chosen.deciding() as session:
         path = _path(chosen, route)
-        row_replicate.run(session, path, stop, told=told)
-        outcomes = RouteStore(session.database).outcomes(load_route(path).name)
+        name = row_replicate.run(session, path, stop, told=told)
+        outcomes = RouteStore(session.database).outcomes(name)
     chosen.output.document({"outcomes": outcomes})
     _print_outcomes(chosen, outcomes)
     if signal.SIGINT in received[:1]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from dataspine.cdc.column_identity import Attribute
 from dataspine.cdc.event import Column, Relation
 from dataspine.cdc.pgoutput import type_name
 from dataspine.core.errors import InputError, NotFoundError
 
-__all__ = ["Table", "read_tables"]
+__all__ = ["CatalogTable", "read_tables"]
 
 _IDENTITIES = {"d": "default", "f": "full", "i": "index", "n": "nothing"}
 _TABLE = """
@@ -24,7 +25,8 @@ WHERE n.nspname = %s AND c.relname = %s
 # The stream sends no generated columns, and columns that an index merely includes are no key.
 _COLUMNS = """
 SELECT a.attname, a.atttypid, a.atttypmod,
-       coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+       coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
+       a.attnum, format_type(a.atttypid, a.atttypmod)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_index i ON i.indrelid = a.attrelid
      AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
@@ -34,12 +36,17 @@ ORDER BY a.attnum
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table that can be captured; ``partitioned`` ones are read and published by their root."""
+class CatalogTable:
+    """A table that can be captured; ``partitioned`` ones are read and published by their root.
+
+    ``attributes`` are name, number and type of each column: a rename keeps the number, and no
+    number is ever given again.
+    """
 
     relation: Relation
     partitioned: bool
     readable: bool
+    attributes: tuple[Attribute, ...]
 
     @property
     def label(self) -> str:
@@ -59,12 +66,14 @@ class Table:
         return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, self.clause)
 
 
-def read_tables(connection: Connection, names: Sequence[tuple[str, str]]) -> tuple[Table, ...]:
+def read_tables(
+    connection: Connection, names: Sequence[tuple[str, str]]
+) -> tuple[CatalogTable, ...]:
     """Describe the tables in the given order, or raise for the first that cannot be captured."""
     return tuple(_read(connection, *name) for name in names)
 
 
-def _read(connection: Connection, namespace: str, name: str) -> Table:
+def _read(connection: Connection, namespace: str, name: str) -> CatalogTable:
     label = f"{namespace}.{name}"
     with connection.cursor() as cursor:
         cursor.execute(_TABLE, (namespace, name))
@@ -85,7 +94,8 @@ def _read(connection: Connection, namespace: str, name: str) -> Table:
                 code="cdc.table_unusable",
             )
         cursor.execute(_COLUMNS, (oid,))
-        columns = tuple(Column(n, type_name(t, m), key) for n, t, m, key in cursor.fetchall())
+        described = cursor.fetchall()
+    columns = tuple(Column(n, type_name(t, m), key) for n, t, m, key, _, _ in described)
     if identity == "n" or not any(column.key for column in columns):
         raise InputError(
             "the table has no primary key or no replica identity",
@@ -94,4 +104,5 @@ def _read(connection: Connection, namespace: str, name: str) -> Table:
             code="cdc.no_key",
         )
     relation = Relation(oid, namespace, name, columns, _IDENTITIES[identity])
-    return Table(relation, kind == "p", bool(readable))
+    attributes = tuple((name, number, kind) for name, _, _, _, number, kind in described)
+    return CatalogTable(relation, kind == "p", bool(readable), attributes)

@@ -18,7 +18,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 from psycopg2.extras import ReplicationCursor
 
-from dataspine.cdc._catalog import Table, read_tables
+from dataspine.cdc._catalog import CatalogTable, read_tables
 from dataspine.cdc._copy import copy_rows
 from dataspine.cdc._session import Session, close
 from dataspine.cdc.event import HEARTBEAT, Batch, Change, Commit, Op, Relation, Row
@@ -31,7 +31,7 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 
-__all__ = ["PostgresSource", "SlotState"]
+__all__ = ["CatalogTable", "PostgresSource", "SlotState"]
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _OLDEST: Final = 140_000  # pgoutput sends logical messages since 14
@@ -93,6 +93,10 @@ class PostgresSource:
         Raises ``NotFoundError`` for a missing table and ``InputError`` for one without a key.
         """
         return tuple(table.relation for table in self._tables())
+
+    def tables(self) -> tuple[CatalogTable, ...]:
+        """Describe the tables as ``relations`` does, with the numbers of their columns."""
+        return self._tables()
 
     def prepare(self) -> int:
         """Create publication and slot; return the consistent point, where the snapshot stands.
@@ -253,7 +257,7 @@ class PostgresSource:
 
     # -- the steps ---------------------------------------------------------------------------
 
-    def _tables(self) -> tuple[Table, ...]:
+    def _tables(self) -> tuple[CatalogTable, ...]:
         connection = self._session.connect()
         try:
             return read_tables(connection, self._names)
@@ -262,7 +266,7 @@ class PostgresSource:
         finally:
             close(connection)
 
-    def _require_server(self, tables: Sequence[Table]) -> None:
+    def _require_server(self, tables: Sequence[CatalogTable]) -> None:
         (row,) = self._session.query(
             "SELECT current_setting('wal_level'), current_setting('server_version_num')::int,"
             " EXISTS (SELECT FROM pg_publication WHERE pubname = %s),"

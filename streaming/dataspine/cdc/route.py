@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 from dataspine.core.document import Document, load_document
 from dataspine.core.errors import InputError
 
-__all__ = ["Route", "Sink", "Source", "Table", "load_route"]
+__all__ = ["Route", "Sink", "Source", "Table", "differences", "load_route", "read_route"]
+
+_PURPOSE = "analytics"
+_LAG_TARGET = "60s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One CDC flow, checked."""
+    """One CDC flow, checked; ``document`` is the file's content with every default filled in."""
 
     name: str
     sources: tuple[Source, ...]
@@ -83,6 +86,7 @@ class Route:
     dead_letter_line: int
     lag_target_seconds: int
     path: Path
+    document: Mapping[str, Any]
 
     def table(self, short_name: str) -> Table:
         """Return the table of that short name; raises ``KeyError`` when the route has none."""
@@ -95,16 +99,45 @@ class Route:
 
 def load_route(path: Path) -> Route:
     """Read and check a route file; raise ``InputError`` with the line of the first fault."""
-    document = load_document(path, "route")
-    value = document.value
+    return _route(load_document(path, "route"), path)
+
+
+def read_route(value: Mapping[str, Any], path: Path) -> Route:
+    """Return the route whose ``document`` this was; ``path`` is where its file lay."""
+    return _route(Document(value, str(path), {}), path)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two documents: ``sinks.lake.masks.orders.note``, never values."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    changed = [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
+    return [".".join(path) for path in sorted(changed)]
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+        # In which order named things stand means nothing.
+        parts = [(item["name"], item) for item in value]
+    else:
+        yield path, value
+        return
+    for key, child in parts:
+        yield from _leaves(child, (*path, key))
+
+
+def _route(document: Document, path: Path) -> Route:
+    value = _complete(document.value)
     route = Route(
         name=value["name"],
         sources=tuple(_source(document, i, item) for i, item in enumerate(value["sources"])),
         sinks=tuple(_sink(document, i, item) for i, item in enumerate(value["sinks"])),
         dead_letter_region=value["dead-letter"]["region"],
         dead_letter_line=document.line("/dead-letter/region"),
-        lag_target_seconds=_seconds((value.get("slo") or {}).get("cdc-lag-p95", "60s")),
+        lag_target_seconds=_seconds(value["slo"]["cdc-lag-p95"]),
         path=path,
+        document=value,
     )
     _require_unique(document, "source", ((s.name, s.line) for s in route.sources))
     _require_unique(document, "sink", ((s.name, s.line) for s in route.sinks))
@@ -113,6 +146,19 @@ def load_route(path: Path) -> Route:
     _require_unique(document, "table", ((t.short_name, t.line) for t in tables))
     _require_masked_tables(document, route, {t.short_name for t in tables})
     return route
+
+
+def _complete(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults: what is left out and what is spelled out are the same route."""
+    sinks = [
+        {**sink, "purpose": sink.get("purpose", _PURPOSE), "masks": dict(sink.get("masks") or {})}
+        for sink in value["sinks"]
+    ]
+    return {
+        **value,
+        "sinks": sinks,
+        "slo": {"cdc-lag-p95": _LAG_TARGET, **(value.get("slo") or {})},
+    }
 
 
 def _source(document: Document, index: int, value: Mapping[str, Any]) -> Source:
@@ -138,8 +184,8 @@ def _sink(document: Document, index: int, value: Mapping[str, Any]) -> Sink:
         kind=value["kind"],
         region=value["region"],
         path=value["path"],
-        purpose=value.get("purpose", "analytics"),
-        masks=dict(value.get("masks") or {}),
+        purpose=value["purpose"],
+        masks=value["masks"],
         line=document.line(f"/sinks/{index}"),
     )
 

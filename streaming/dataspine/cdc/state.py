@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataspine.cdc._tables import outcomes
+from dataspine.cdc.route import Route
 from dataspine.core.clock import rfc3339
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import NotFoundError
@@ -27,12 +28,19 @@ routes = sa.Table(
     sa.Column("decision_id", sa.String(64), nullable=False),
     sa.Column("applied_at", sa.String(40), nullable=False),
     sa.Column("status", sa.JSON, nullable=False),
+    sa.Column("document", sa.JSON(none_as_null=True)),
+    sa.Column("columns", sa.JSON(none_as_null=True)),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRoute:
-    """A route that was allowed: its file, the facts that were decided on, its last status."""
+    """A route that was allowed: its file, the facts that were decided on, its last status.
+
+    ``document`` is what the file said, ``columns`` how the source numbered and typed each table's
+    columns, in its order: ``{table: [[name, attnum, type], …]}``. Both are None when an older
+    version applied the route.
+    """
 
     name: str
     path: Path
@@ -40,6 +48,8 @@ class StoredRoute:
     decision_id: str
     applied_at: str
     status: Mapping[str, Any]
+    document: Mapping[str, Any] | None = None
+    columns: Mapping[str, Any] | None = None
 
 
 class RouteStore:
@@ -58,6 +68,8 @@ class RouteStore:
             "facts": dict(route.facts),
             "decision_id": route.decision_id,
             "applied_at": route.applied_at,
+            "document": route.document,
+            "columns": route.columns,
         }
         values = {"name": route.name, "status": dict(route.status), **row}
         upsert(connection, routes, values, key=("name",), change=row)
@@ -106,13 +118,33 @@ class RouteStore:
 
 
 def applied(
-    name: str, path: Path, facts: Mapping[str, Any], decision_id: str, at: datetime
+    route: Route,
+    columns: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    decision_id: str,
+    at: datetime,
 ) -> StoredRoute:
     """Return a route as it is when it was just allowed."""
-    return StoredRoute(name, path, facts, decision_id, rfc3339(at), {"state": "applied"})
+    return StoredRoute(
+        route.name,
+        route.path.resolve(),
+        facts,
+        decision_id,
+        rfc3339(at),
+        {"state": "applied"},
+        route.document,
+        columns,
+    )
 
 
 def _stored(row: sa.Row[Any]) -> StoredRoute:
     return StoredRoute(
-        row.name, Path(row.path), row.facts, row.decision_id, row.applied_at, row.status
+        row.name,
+        Path(row.path),
+        row.facts,
+        row.decision_id,
+        row.applied_at,
+        row.status,
+        row.document,
+        row.columns,
     )
