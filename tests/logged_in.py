@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dataspine.adapters.init import init
+from dataspine.core.token import digest_of
 from dataspine.core.workspace import Workspace
-from dataspine.web.authentication import digest_of
 
 TOKENS = {"ada": "ada-token", "bo": "bo-token", "eve": "eve-token"}
 SETTINGS = """

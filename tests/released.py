@@ -12,6 +12,7 @@ from tests import store
 from tests.command import run
 
 from dataspine.bundles import SigningKey, generate_key
+from dataspine.core.token import digest_of
 from dataspine.core.workspace import Workspace
 
 CHANNELS = ("candidate", "canary", "stable")
@@ -33,7 +34,10 @@ deny contains violation if {
 
 @dataclass(frozen=True)
 class Released:
-    """The workspace, its key by reference, and its OPA."""
+    """The workspace, its key by reference, and its OPA.
+
+    Commands have a token of ada's, which counts once ``log_in`` knows it.
+    """
 
     workspace: Workspace
     key: str
@@ -48,7 +52,7 @@ class Released:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.root.parent),
             "SPINE_OPA": str(self.opa),
-            "SPINE_ACTOR": "ada",
+            "SPINE_TOKEN": "ada-token",
             "SPINE_KEY": self.key,
             **more,
         }
@@ -84,6 +88,15 @@ class Released:
         path = self.root / "spine.yaml"
         settings = yaml.safe_load(path.read_text())
         path.write_text(json.dumps({**settings, "rules": severities}))
+
+    def log_in(self, *names: str) -> None:
+        """Let each of them do everything, by a token of their name."""
+        path = self.root / "spine.yaml"
+        settings = yaml.safe_load(path.read_text())
+        tokens = [{"name": each, "digest": digest_of(f"{each}-token")} for each in names]
+        grants = [{"principal": each, "permissions": ["*"]} for each in names]
+        made = {**settings, "auth": {"tokens": tokens}, "access": {"grants": grants}}
+        path.write_text(json.dumps(made))
 
     def deny_everything(self) -> Path:
         """Add a custom rule that denies everything, and return its file."""

@@ -26,6 +26,7 @@ from dataspine.cdc.runner import Runner
 from dataspine.cdc.state import RouteStore
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import DataSpineError, NotFoundError
+from dataspine.core.identity import Principal
 from dataspine.decisions.decision import Decision, Policy, Violation
 from dataspine.decisions.journal import Journal
 
@@ -215,7 +216,7 @@ class World:
                 connection,
                 self.asker.asked[decision_id],
                 name="r",
-                actor="ada",
+                actor=Principal("ada"),
                 flush_id=record.id,
             )
 

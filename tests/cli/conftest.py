@@ -33,13 +33,12 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, opa: Path) -> None:
     for name in ("CI", "SPINE_SERVER", "SPINE_TOKEN", "SPINE_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPINE_OPA", str(opa))
-    monkeypatch.setenv("SPINE_ACTOR", "caller")
     monkeypatch.setenv("COLUMNS", "200")
 
 
 def serving(workspace: Workspace, opa: Path) -> Iterator[str]:
     """Run ``spine serve`` on a workspace and yield its address."""
-    environment = {**os.environ, "SPINE_OPA": str(opa), "SPINE_ACTOR": "service", "CI": ""}
+    environment = {**os.environ, "SPINE_OPA": str(opa), "CI": ""}
     argv = [sys.executable, "-m", "dataspine.cli", "serve", "--port", "0", "--json"]
     argv += ["--workspace", str(workspace.root)]
     with (workspace.state / "serve.log").open("wb") as log:

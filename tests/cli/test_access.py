@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.command import Run, run
-from tests.logged_in import logged_in
+from tests.logged_in import TOKENS, logged_in
 
-from dataspine.web.authentication import digest_of
+from dataspine.core.identity import local_name
+from dataspine.core.token import digest_of
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +16,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return logged_in(tmp_path_factory.mktemp("access") / "shop").root
 
 
-def _spine(folder: Path, opa: Path, *arguments: str, actor: str = "eve") -> Run:
+def _spine(folder: Path, opa: Path, *arguments: str, **more: str) -> Run:
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
         "SPINE_OPA": str(opa),
-        "SPINE_ACTOR": actor,
+        "SPINE_TOKEN": TOKENS["eve"],
+        **more,
     }
     return run(*arguments, folder=folder, environment=environment)
 
@@ -86,3 +88,72 @@ def test_an_import_needs_a_permission_of_its_own(folder: Path, opa: Path) -> Non
     ended = _spine(folder, opa, "schema", "import", "registry.jsonl", "--json")
     (violation,) = ended.document["violations"]
     assert (ended.status, violation["message"]) == (1, "eve may not import *")
+
+
+@pytest.mark.integration
+def test_without_a_token_a_command_is_never_somebody_who_has_one(folder: Path, opa: Path) -> None:
+    for variables in ({"USER": "ada"}, {"LOGNAME": "bo", "USERNAME": "bo"}, {"SUDO_USER": "bo"}):
+        check = ("access", "check", "publish", "shop.customers", "--json")
+        ended = _spine(folder, opa, *check, SPINE_TOKEN="", **variables)
+        (violation,) = ended.document["violations"]
+        assert (ended.status, violation["message"]) == (
+            1,
+            f"{local_name()} may not publish shop.customers",
+        )
+
+
+@pytest.mark.integration
+def test_a_token_proves_who_acts_without_a_service(folder: Path, opa: Path) -> None:
+    check = ("access", "check", "publish", "shop.customers")
+    by_name = _spine(folder, opa, *check, SPINE_TOKEN=TOKENS["ada"])
+    assert (by_name.status, "allowed ada: publish shop.customers" in by_name.stdout) == (0, True)
+    (newest,) = _spine(folder, opa, "audit", "decisions", "--limit", "1", "--json").document
+    assert (newest["actor"], newest["verified"]) == ("ada", True)
+    unknown = _spine(folder, opa, *check, "--json", SPINE_TOKEN="no-such-token")
+    assert (unknown.status, unknown.document["error"]) == (
+        2,
+        {
+            "code": "access.unauthenticated",
+            "problem": "auth.tokens has no entry for this token",
+            "where": "SPINE_TOKEN",
+            "remedy": "Set the token whose entry `spine access token NAME` printed, or unset it to "
+            "act as the system's user.",
+            "retry": False,
+        },
+    )
+
+
+@pytest.mark.integration
+def test_the_users_of_a_machine_may_be_granted_something(tmp_path: Path, opa: Path) -> None:
+    root = logged_in(tmp_path / "shop").root
+    file = root / "spine.yaml"
+    machine = local_name().partition("@")[2]
+    grant = f'    - {{principal: "local:*@{machine}", permissions: [deploy]}}\n'
+    file.write_text(file.read_text() + grant)
+    check = ("access", "check", "deploy", "shop-to-us")
+    assert _spine(root, opa, *check, SPINE_TOKEN="").status == 0
+    assert _spine(root, opa, *check).status == 1
+
+
+def test_a_name_in_an_environment_variable_is_refused(tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SPINE_ACTOR": "ada"}
+    for argv in (("schema", "subjects"), ("schema", "subjects", "--server", "http://127.0.0.1:1")):
+        ended = run(*argv, "--json", folder=tmp_path, environment=environment)
+        assert (ended.status, ended.document["error"]) == (
+            2,
+            {
+                "code": "access.actor_variable",
+                "problem": "an environment variable does not prove who acts",
+                "where": "SPINE_ACTOR",
+                "remedy": "Unset it. To act under a name, set SPINE_TOKEN to a token of "
+                "`spine access token NAME`, with its entry under `auth.tokens` in spine.yaml.",
+                "retry": False,
+            },
+        )
+
+
+def test_no_token_is_for_a_name_of_the_system(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "spine.yaml"
+    file.write_text((folder / "spine.yaml").read_text().replace("name: eve", 'name: "local:eve@m"'))
+    ended = run("schema", "subjects", "--json", folder=tmp_path, environment={"HOME": "/"})
+    assert (ended.status, ended.document["error"]["code"]) == (2, "input.invalid")

@@ -13,6 +13,7 @@ from tests.conftest import Spine
 from tests.facts import schema_facts
 
 from dataspine.adapters.init import init
+from dataspine.core.identity import local_name
 from dataspine.core.workspace import Workspace
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("quiet_environment")]
@@ -24,10 +25,10 @@ AVRO = '{"type": "record", "name": "A",\n "fields": [{"name": "x", "type": "stri
 class Place:
     """Where commands are answered, and the arguments that say so."""
 
-    def __init__(self, workspace: Workspace, arguments: tuple[str, ...], actor: str) -> None:
+    def __init__(self, workspace: Workspace, arguments: tuple[str, ...]) -> None:
         self.root = workspace.root
         self.arguments = arguments
-        self.actor = actor
+        self.actor = local_name()
 
 
 @pytest.fixture(scope="module", params=["workspace", "advertised", "named"])
@@ -37,13 +38,13 @@ def place(
     workspace = init(tmp_path_factory.mktemp("place") / "shop", name="shop", told=lambda _: None)
     here = ("--workspace", str(workspace.root))
     if request.param == "workspace":
-        yield Place(workspace, here, "caller")
+        yield Place(workspace, here)
         return
     for url in serving(workspace, opa):
         if request.param == "advertised":
-            yield Place(workspace, here, "service")
+            yield Place(workspace, here)
         else:
-            yield Place(workspace, ("--server", url), "service")
+            yield Place(workspace, ("--server", url))
 
 
 def test_schema_is_denied_published_known_and_listed(place: Place, spine: Spine) -> None:

@@ -12,6 +12,7 @@ from tests.released import NEVER, Released, make_released
 
 from dataspine.adapters.session import Session
 from dataspine.bundles import archive
+from dataspine.core.identity import local_name
 
 pytestmark = pytest.mark.integration
 
@@ -54,8 +55,8 @@ def test_a_bundle_lives_from_publication_to_rollback(shop: Released) -> None:
         True,
     )
     assert (first["actor"], first["author"], first["key_id"], first["tests"]) == (
-        "ada",
-        "ada",
+        local_name(),
+        local_name(),
         "release-1",
         None,
     )
@@ -63,7 +64,7 @@ def test_a_bundle_lives_from_publication_to_rollback(shop: Released) -> None:
     assert (again["sequence"], again["changed"]) == (1, False)
 
     rule = shop.deny_everything()
-    second = shop.document("bundle", "publish", SPINE_ACTOR="bea")
+    second = shop.document("bundle", "publish")
     code, out, _ = shop.spine(*publish, "--json")
     assert code == 1
     assert [v["code"] for v in json.loads(out)["violations"]] == ["shop.never"]
@@ -77,14 +78,17 @@ def test_a_bundle_lives_from_publication_to_rollback(shop: Released) -> None:
         "from": second["revision"],
         "to": first["revision"],
         "sequence": 3,
-        "actor": "ada",
+        "actor": local_name(),
         "reason": "it denies everything",
     }
     assert shop.spine(*publish)[0] == 0
 
     stable = shop.document("bundle", "status")[2]
     assert (stable["channel"], stable["active"]["sequence"]) == ("stable", 3)
-    assert (stable["previous"]["sequence"], stable["previous"]["actor"]) == (2, "bea")
+    assert (stable["previous"]["sequence"], stable["previous"]["actor"]) == (
+        2,
+        local_name(),
+    )
     active = shop.fault("bundle", "rollback", "--to", "3", *reason)
     assert active == (2, "bundle.no_such_sequence")
     for named in (second["digest"].removeprefix("sha256:")[:12], second["revision"]):

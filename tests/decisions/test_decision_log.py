@@ -11,11 +11,13 @@ from tests.store import Place, only_sqlite
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
+from dataspine.core.identity import Principal
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.decision_log import MAX_PLAIN, DecisionLog, Ingested, LogSearch
 from dataspine.decisions.journal import Journal
 
 AT = datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC)
+ANN = Principal("ann")
 
 
 @pytest.fixture
@@ -224,7 +226,7 @@ def test_what_the_journal_has_and_the_log_has_not_is_named(
                 "decision_id": decision_id,
                 "policy": Policy("r1", 1).document(),
             }
-            kept.record(connection, Decision.of(document), name="o", actor="a", acted=False)
+            kept.record(connection, Decision.of(document), name="o", actor=ANN, acted=False)
     assert log.unlogged() == ["d1", "d2", "d3"]
     log.ingest([_event("d1"), _event("d2", result=[{"allow": True}])])
     assert log.unlogged() == ["d3"]

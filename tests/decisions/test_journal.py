@@ -12,11 +12,13 @@ from tests.store import Place
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
+from dataspine.core.identity import Principal
 from dataspine.decisions._tables import journal
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.journal import Journal, Search
 
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+ANA, BEN = Principal("ana"), Principal("ben", verified=True)
 QUESTION = DecisionInput("schema.publish", AT, {"name": "orders"})
 DENIED = Decision.refused(QUESTION, "contract.owner_missing", "m", "r", AT)
 DENIED = replace(DENIED, decision_id="d1", policy=Policy("r1", 1))
@@ -45,9 +47,16 @@ def database(place: Place) -> Iterator[Database]:
 def kept(database: Database) -> Journal:
     kept = Journal(database)
     with database.begin() as connection:
-        kept.record(connection, DENIED, name="orders", actor="ana", acted=False)
-        kept.record(connection, ALLOWED, name="orders", actor="ben", acted=True, class_count=7)
-        kept.record(connection, ROUTE, name="eu", actor="ana", acted=False)
+        kept.record(connection, DENIED, name="orders", actor=ANA, acted=False)
+        kept.record(
+            connection,
+            ALLOWED,
+            name="orders",
+            actor=BEN,
+            acted=True,
+            class_count=7,
+        )
+        kept.record(connection, ROUTE, name="eu", actor=ANA, acted=False)
     return kept
 
 
@@ -57,6 +66,7 @@ def test_an_entry_is_the_decision_and_what_became_of_it(kept: Journal) -> None:
         "number": 2,
         "name": "orders",
         "actor": "ben",
+        "verified": True,
         "acted": True,
         "class_count": 7,
         "opa_decision_id": "d2",
@@ -107,7 +117,7 @@ def test_decisions_are_counted_per_point(kept: Journal) -> None:
 def test_what_a_transaction_lost_was_never_journalled(database: Database, kept: Journal) -> None:
     with database.begin() as connection:
         row = replace(DENIED, decision_id="lost")
-        kept.record(connection, row, name="n", actor="a", acted=False)
+        kept.record(connection, row, name="n", actor=Principal("a"), acted=False)
         connection.rollback()
     assert len(kept.list()) == 3
 
@@ -115,7 +125,7 @@ def test_what_a_transaction_lost_was_never_journalled(database: Database, kept: 
 def test_entries_of_a_flush_appear_when_it_is_applied(database: Database, kept: Journal) -> None:
     with database.begin() as connection:
         row = replace(ALLOWED, decision_id="row", point="row.replicate")
-        kept.record(connection, row, name="r", actor="a", acted=True, flush_id=5)
+        kept.record(connection, row, name="r", actor=Principal("a"), acted=True, flush_id=5)
     assert len(kept.list()) == 3
     with database.begin() as connection:
         connection.execute(sa.text("CREATE TABLE cdc_flushes (id INTEGER PRIMARY KEY, state TEXT)"))
@@ -154,7 +164,7 @@ def _noted(slow: _Slow, kept: Journal, decisions: Sequence[Decision]) -> list[Ba
     with ThreadPoolExecutor(len(decisions)) as pool:
 
         def note(decision: Decision) -> Future[None]:
-            return pool.submit(kept.note, decision, name="n", actor="a")
+            return pool.submit(kept.note, decision, name="n", actor=Principal("a"))
 
         first = note(decisions[0])
         assert slow.entered.wait(10)
@@ -189,5 +199,5 @@ def test_a_failure_reaches_every_caller_and_no_later_one(slow: _Slow) -> None:
 
     assert _noted(slow, kept, decisions) == [None, *[slow.failure] * 3]
     slow.failure = None
-    kept.note(replace(ALLOWED, decision_id="later"), name="n", actor="a")
+    kept.note(replace(ALLOWED, decision_id="later"), name="n", actor=Principal("a"))
     assert [each.decision.decision_id for each in kept.list()] == ["later", "d0"]

@@ -14,6 +14,7 @@ from dataspine.adapters.policy import content_of
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.core.errors import ConflictError
+from dataspine.core.identity import local_name
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.journal import Search
 from dataspine.lineage.outbox import LOCAL, pending
@@ -57,6 +58,7 @@ with Session(Workspace.open(Path())) as session:
 def shop(tmp_path: Path, opa: Path) -> Released:
     """A workspace whose stable bundle denied the publication of an untagged field once."""
     made = make_released(tmp_path, opa)
+    made.log_in("ada", "grace")
     (made.root / "tested.json").write_text(TESTED)
     made.document("bundle", "publish", "--tests", "tested.json")
     code, _, _ = made.spine("schema", "validate", *SCHEMA)
@@ -134,11 +136,11 @@ def test_denial_that_becomes_an_allow_needs_somebody_else(shop: Released) -> Non
     assert (found["changed"], found["publication"], found["approvals"]) == (False, None, [])
     approve = ("bundle", "approve", revision, "--to", "stable")
     own = shop.document(*approve)
-    assert (own["actor"], own["base"]) == ("ada", 1)
+    assert (own["actor"], own["verified"], own["base"]) == ("ada", True, 1)
     assert shop.document(*approve, "--reason", "again") == own
     code, found = _promoted(shop, revision)
     assert (code, _codes(found)) == (1, ["promotion.self_approved"])
-    other = shop.document(*approve, "--reason", "seen", SPINE_ACTOR="grace")
+    other = shop.document(*approve, "--reason", "seen", SPINE_TOKEN="grace-token")
     code, found = _promoted(shop, revision)
     assert (code, _codes(found), found["changed"]) == (0, [], True)
     assert found["approvals"] == [own, other]
@@ -148,9 +150,104 @@ def test_denial_that_becomes_an_allow_needs_somebody_else(shop: Released) -> Non
         assert [entry.acted for entry in entries] == [True, False, False, True]
 
 
+@pytest.fixture
+def open_shop(shop: Released) -> Released:
+    """The shop while whoever has its files may act: nobody's name is verified."""
+    path = shop.root / "spine.yaml"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in settings.items() if k != "auth"}))
+    return shop
+
+
+def test_approval_without_a_token_is_not_another_pair_of_eyes(shop: Released) -> None:
+    grants = [{"principal": each, "permissions": ["*"]} for each in ("ada", "local:*@*")]
+    path = shop.root / "spine.yaml"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "access": {"grants": grants}}))
+    shop.document("bundle", "publish", "--tests", "tested.json")
+    revision = _tested(shop, pii="warn")
+    approve = ("bundle", "approve", revision, "--to", "stable")
+    unproven = shop.document(*approve, SPINE_TOKEN="")
+    assert (unproven["actor"], unproven["verified"]) == (local_name(), False)
+    code, found = _promoted(shop, revision)
+    (violation,) = (v for v in found["decision"]["violations"] if v["severity"] == "error")
+    assert (code, violation) == (
+        1,
+        {
+            "code": "promotion.unverified_approval",
+            "severity": "error",
+            "message": f"{unproven['actor']} approved {revision} without a token that proves who "
+            "that is",
+            "path": "/facts/approvers",
+            "remediation": "Publish, and approve as another, with a token of your own in "
+            "SPINE_TOKEN (`spine access token`).",
+            "controls": ["SOC2-CC5.1", "SOC2-CC6.1", "SOC2-CC8.1"],
+        },
+    )
+
+
+def test_author_without_a_token_is_not_another_than_the_approver(shop: Released) -> None:
+    shop.rules(pii="warn")
+    made = shop.document(
+        "bundle", "publish", "--channel", "canary", "--tests", "tested.json", SPINE_TOKEN=""
+    )
+    assert made["author"] == local_name()
+    revision = made["revision"]
+    shop.document("bundle", "approve", revision, "--to", "stable")
+    code, found = _promoted(shop, revision)
+    assert (code, _codes(found)) == (1, ["promotion.unverified_approval"])
+    shop.document("bundle", "approve", revision, "--to", "stable", SPINE_TOKEN="grace-token")
+    code, found = _promoted(shop, revision)
+    assert (code, _codes(found), found["changed"]) == (0, [], True)
+
+
+def test_nobody_approves_for_another_where_no_token_is_known(open_shop: Released) -> None:
+    revision = _tested(open_shop, pii="warn")
+    approval = open_shop.document("bundle", "approve", revision, "--to", "stable")
+    assert (approval["actor"], approval["verified"]) == (local_name(), False)
+    code, found = _promoted(open_shop, revision)
+    assert code == 1
+    assert _codes(found) == ["promotion.self_approved", "promotion.unverified_approval"]
+
+
+def test_mode_verification_and_channel_are_facts(
+    shop: Released, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = _tested(shop, contract="error")
+    shop.document("bundle", "approve", revision, "--to", "stable", SPINE_TOKEN="grace-token")
+    monkeypatch.setenv("SPINE_TOKEN", "ada-token")
+    asked: list[Any] = []
+    with Session(Workspace.open(shop.root), opa=shop.opa) as session:
+        decided = session.decide
+
+        def decide(question: Any) -> Any:
+            asked.append(question)
+            return decided(question)
+
+        monkeypatch.setattr(session, "decide", decide)
+        candidate = bundle_promote.candidate(session, revision)
+        bundle_promote.promote(session, candidate, "stable", key=shop.key)
+    facts = next(each.facts for each in asked if each.point == "bundle.promote")
+    new = ("actor", "verified", "approvers", "verified_approvers", "mode", "channel")
+    assert {name: facts[name] for name in new} == {
+        "actor": "ada",
+        "verified": True,
+        "approvers": ["grace"],
+        "verified_approvers": ["grace"],
+        "mode": "released",
+        "channel": "stable",
+    }
+
+
+def test_rollback_on_the_workspace_asks_for_no_token(shop: Released) -> None:
+    shop.rules(pii="warn")
+    shop.document("bundle", "publish")
+    back = shop.document("bundle", "rollback", "--to", "1", "--reason", "it leaks", SPINE_TOKEN="")
+    assert (back["sequence"], back["rollback"]["actor"]) == (3, local_name())
+
+
 def test_approval_counts_for_the_step_that_was_looked_at(shop: Released) -> None:
     loose = _tested(shop, pii="warn")
-    shop.document("bundle", "approve", loose, "--to", "stable", SPINE_ACTOR="grace")
+    shop.document("bundle", "approve", loose, "--to", "stable", SPINE_TOKEN="grace-token")
     shop.rules(contract="error")
     shop.document("bundle", "publish", "--tests", "tested.json")
     code, found = _promoted(shop, loose)

@@ -147,7 +147,11 @@ PROMOTION: dict[str, Any] = {
             "not_replayable": 0,
         },
         "approvers": ["ada"],
+        "verified_approvers": ["ada"],
         "actor": "ada",
+        "verified": True,
+        "mode": "released",
+        "channel": "stable",
     },
 }
 ACCESS: dict[str, Any] = {
@@ -263,6 +267,7 @@ def _violating() -> dict[str, tuple[str, dict[str, Any]]]:
         "promotion.self_approved": PROMOTION,
         "promotion.sequence_not_newer": changed(PROMOTION, (*candidate, "sequence"), 41),
         "promotion.unsigned": changed(PROMOTION, (*candidate, "key_id"), None),
+        "promotion.unverified_approval": changed(PROMOTION, (*facts, "approvers"), ["grace"]),
         "promotion.untested": changed(PROMOTION, (*candidate, "tests"), None),
     }
     return {

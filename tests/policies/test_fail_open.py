@@ -34,12 +34,8 @@ GONE: dict[str, set[tuple[Place, str]]] = {
     },
     # … the principal is the local user, or asks for another thing, or is another one.
     "api_access": {(("facts", "local"), "True")},
-    # … nothing flips, or somebody else approves.
-    "bundle_promote": {
-        (("facts", "candidate", "author"), "'x'"),
-        (("facts", "approvers"), "['x']"),
-        (("facts", "approvers", 0), "'x'"),
-    },
+    # … nothing flips, or somebody else is the author of what a verified approver approved.
+    "bundle_promote": {(("facts", "candidate", "author"), "'x'")},
     # … the personal column is not sent.
     "route_deploy": {(("facts", "tables", 0, "columns", 0), "…")},
     "dead_letter_replay": set(),
@@ -106,6 +102,12 @@ FACT_IS_GONE: dict[str, set[tuple[Place, str]]] = {
         (("facts", "approvers"), "['x']"),
         (("facts", "approvers"), "[]"),
         (("facts", "approvers", 0), "…"),
+    },
+    # Nobody approved, which another rule denies; or it is a question from before.
+    "promotion.unverified_approval": {
+        (("facts", "approvers"), "[]"),
+        (("facts", "approvers", 0), "…"),
+        (("facts", "verified_approvers"), "…"),
     },
     "promotion.sequence_not_newer": {
         (("facts", "current"), "None"),

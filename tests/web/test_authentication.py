@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from dataspine.core.identity import Principal, acting, acting_as
-from dataspine.core.token import new_token
+from dataspine.core.token import digest_of, new_token
 from dataspine.core.workspace import TokenEntry
-from dataspine.web.authentication import Authentication, digest_of
+from dataspine.web.authentication import Authentication
 
 TOKENS = [
     TokenEntry("ada", digest_of("ada-token"), ("engineer", "owner")),

@@ -68,7 +68,7 @@ class Permit:
                 connection,
                 self.decision,
                 name=self.resource,
-                actor=self.session.actor,
+                actor=self.session.principal,
                 acted=True,
             )
 
@@ -86,7 +86,7 @@ def require(session: Session, permission: str, resource: str) -> None:
     """
     permit = obtain(session, permission, resource)
     if permit.decision is not None:
-        session.journal.note(permit.decision, name=resource, actor=session.actor, acted=True)
+        session.journal.note(permit.decision, name=resource, actor=session.principal, acted=True)
         permit.keep()
 
 
@@ -99,7 +99,7 @@ def obtain(session: Session, permission: str, resource: str) -> Permit:
     decision = session.decide(question)
     if decision.allow and decision.policy is not None:
         return Permit(session, resource, decision)
-    session.journal.note(decision, name=resource, actor=session.actor, acted=False)
+    session.journal.note(decision, name=resource, actor=session.principal, acted=False)
     if decision.policy is None:
         why = decision.violations[0]
         raise UnavailableError(why.message, where=resource, remedy=why.remediation, code=why.code)
@@ -109,7 +109,7 @@ def obtain(session: Session, permission: str, resource: str) -> Permit:
 def ask(session: Session, permission: str, resource: str) -> Decision:
     """Return whether whoever acts has the permission; nothing is done with the answer."""
     decision = session.decide(_question(session, permission, resource))
-    session.journal.note(decision, name=resource, actor=session.actor)
+    session.journal.note(decision, name=resource, actor=session.principal)
     return decision
 
 

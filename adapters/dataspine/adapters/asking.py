@@ -13,5 +13,5 @@ def ask(session: Session, question: DecisionInput) -> Decision:
     """Decide as of now, whatever time the question names, and journal it as not acted on."""
     decision = decide_now(session, question, session.clock)
     name = str(question.facts.get("name", ""))
-    session.journal.note(decision, name=name, actor=session.actor)
+    session.journal.note(decision, name=name, actor=session.principal)
     return decision

@@ -149,7 +149,7 @@ def approve(
     _require_target(channel)
     access.require(session, access.APPROVE, access.channel(channel))
     step = _step(channel, session.bundles.active(channel), proposed)
-    return session.approvals.add(step, actor=session.actor, reason=reason)
+    return session.approvals.add(step, actor=session.principal, reason=reason)
 
 
 def promote(
@@ -191,13 +191,17 @@ def promote(
         "current": {"revision": current.revision, "sequence": current.sequence},
         "impact": found.counts,
         "approvers": [each.actor for each in approvals],
+        "verified_approvers": [each.actor for each in approvals if each.verified],
         "actor": session.actor,
+        "verified": session.principal.verified,
+        "mode": session.workspace.settings.mode,
+        "channel": channel,
     }
     decision = session.decide(DecisionInput(POINT, session.clock(), facts))
     asked = replace(asked, decision=decision, impact=found)
     # 3. A denial is journalled; an allowed step is made with its journal row and lineage event.
     if not decision.allow:
-        session.journal.note(decision, name=channel, actor=session.actor)
+        session.journal.note(decision, name=channel, actor=session.principal)
         return asked
     return _released(session, proposed, held, step, asked)
 
@@ -212,7 +216,9 @@ def _released(
         if decision is not None:
             _require_judge(session, connection, step, decision)
         made = decision or bundle_publish.bootstrap(session, publication)
-        session.journal.record(connection, made, name=step.channel, actor=session.actor, acted=True)
+        session.journal.record(
+            connection, made, name=step.channel, actor=session.principal, acted=True
+        )
         event = events.bundle_promoted(
             workspace=session.workspace.name,
             channel=step.channel,

@@ -241,7 +241,7 @@ def _recorder(session: Session) -> Recorded:
         if publication.bootstrap:
             decision = bootstrap(session, publication)
             session.journal.record(
-                connection, decision, name=bundle.channel, actor=session.actor, acted=True
+                connection, decision, name=bundle.channel, actor=session.principal, acted=True
             )
 
     return record

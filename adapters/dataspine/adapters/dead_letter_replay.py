@@ -50,7 +50,7 @@ def replay(session: Session, path: Path, *, dry_run: bool = False) -> Replayed:
             connection,
             decision,
             name=route.name,
-            actor=session.actor,
+            actor=session.principal,
             acted=decision.allow and not dry_run,
         )
     if not decision.allow:

@@ -71,7 +71,7 @@ def plan(session: Session, path: Path) -> Plan:
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
-            connection, decision, name=route.name, actor=session.actor, acted=False
+            connection, decision, name=route.name, actor=session.principal, acted=False
         )
     return Plan(route, dict(asked.facts), decision, unfiltered_rules(session))
 
@@ -88,7 +88,7 @@ def apply(session: Session, path: Path) -> Plan:
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
-            connection, decision, name=route.name, actor=session.actor, acted=decision.allow
+            connection, decision, name=route.name, actor=session.principal, acted=decision.allow
         )
         if decision.allow:
             RouteStore(session.database).save(

@@ -113,7 +113,7 @@ class _Recorder:
                     connection,
                     decision,
                     name=record.route,
-                    actor=session.actor,
+                    actor=session.principal,
                     flush_id=record.id,
                 )
         event = events.flush_applied(
@@ -150,7 +150,7 @@ class _Watch:
                 connection,
                 decision,
                 name=self._stored.name,
-                actor=session.actor,
+                actor=session.principal,
                 acted=decision.allow,
             )
         if not decision.allow:

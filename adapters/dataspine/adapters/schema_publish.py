@@ -133,7 +133,7 @@ def validate(session: Session, proposal: Proposal) -> Outcome:
     with timing.part("decide"):
         decision = session.decide(asked)
     with timing.part("store"):
-        session.journal.note(decision, name=proposal.subject, actor=session.actor)
+        session.journal.note(decision, name=proposal.subject, actor=session.principal)
     return Outcome(
         proposal.subject,
         decision,
@@ -181,7 +181,7 @@ def _publish_once(session: Session, proposal: Proposal) -> Outcome | None:
         is_outdated = _is_outdated(session, proposal, compared, connection)
         acted = decision.allow and not is_outdated
         session.journal.record(
-            connection, decision, name=proposal.subject, actor=session.actor, acted=acted
+            connection, decision, name=proposal.subject, actor=session.principal, acted=acted
         )
         version = None
         if acted:

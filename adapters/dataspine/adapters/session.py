@@ -16,8 +16,7 @@ from dataspine.bundles import Approvals, BundleStore, ChannelSource, Trust
 from dataspine.core.clock import Clock, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import UnavailableError
-from dataspine.core.identity import Principal, acting
-from dataspine.core.identity import actor as current_actor
+from dataspine.core.identity import Principal, acting, process_principal
 from dataspine.core.lru import Lru
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.control import BundleSource
@@ -47,7 +46,8 @@ class Session:
     In mode ``dev``, the first use that decides rebuilds and signs the bundle when the policy's
     content changed; ``activated`` tells whether it did. ``start`` migrates the database: only
     ``init``, ``serve`` and ``upgrade`` do. ``given`` is a bundle from outside the workspace: then
-    it decides, and nothing that the workspace builds, publishes or names.
+    it decides, and nothing that the workspace builds, publishes or names. ``actor`` names for whom
+    the process acts, unverified, in place of whom its environment proves.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class Session:
     ) -> None:
         self.workspace = workspace
         self.given = given
-        self._actor = actor or current_actor()
+        tokens = workspace.settings.tokens
+        self._principal = Principal(actor, local=not tokens) if actor else process_principal(tokens)
         self.clock = clock
         self._opa = opa
         self._labels = dict(labels or {})
@@ -90,7 +91,7 @@ class Session:
     @property
     def principal(self) -> Principal:
         """Who acts: whoever logged in; else this process's user, who is local without `auth`."""
-        return acting() or Principal(self._actor, local=not self.workspace.settings.tokens)
+        return acting() or self._principal
 
     @property
     def actor(self) -> str:

@@ -40,4 +40,5 @@ approvals = sa.Table(
     sa.Column("actor", sa.Text, primary_key=True),
     sa.Column("approved_at", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
+    sa.Column("verified", sa.Boolean, nullable=False, server_default=sa.false()),
 )

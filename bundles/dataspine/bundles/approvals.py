@@ -11,6 +11,7 @@ from dataspine.bundles._tables import approvals
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
+from dataspine.core.identity import Principal
 
 __all__ = ["Approval", "Approvals", "Step"]
 
@@ -29,10 +30,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One actor's word on a step; ``reason`` is None where none was given."""
+    """One actor's word on a step; ``reason`` is None where none was given.
+
+    ``verified`` says that a token proved who the actor is.
+    """
 
     step: Step
     actor: str
+    verified: bool
     approved_at: str
     reason: str | None
 
@@ -43,6 +48,7 @@ class Approval:
             "base": self.step.base,
             "digest": self.step.digest,
             "actor": self.actor,
+            "verified": self.verified,
             "approved_at": self.approved_at,
             "reason": self.reason,
         }
@@ -55,9 +61,10 @@ class Approvals:
         self._database = database
         self._clock = clock
 
-    def add(self, step: Step, *, actor: str, reason: str | None = None) -> Approval:
+    def add(self, step: Step, *, actor: Principal, reason: str | None = None) -> Approval:
         """Record an approval and return it; whoever approved already, did so then.
 
+        A verified approval takes the place of one under the same name that was not.
         Raises ``InputError`` for a long reason, or when a step has as many approvers as count.
         """
         if reason is not None and len(reason) > _MAX_REASON:
@@ -68,15 +75,21 @@ class Approvals:
             )
         with self._database.begin() as connection:
             known = {each.actor: each for each in _of(connection, step)}
-            if actor in known:
-                return known[actor]
-            if len(known) >= MAX_APPROVERS:
+            earlier = known.get(actor.name)
+            if earlier is not None and (earlier.verified or not actor.verified):
+                return earlier
+            if earlier is not None:
+                connection.execute(
+                    approvals.delete().where(*_at(step), approvals.c.actor == actor.name)
+                )
+            elif len(known) >= MAX_APPROVERS:
                 raise InputError(
                     f"{MAX_APPROVERS} approved already",
                     where=step.channel,
                     remedy="Promote it: more approvals change nothing.",
                 )
-            made = Approval(step, actor, rfc3339(self._clock()), reason)
+            at = rfc3339(self._clock())
+            made = Approval(step, actor.name, actor.verified, at, reason)
             connection.execute(approvals.insert().values(**made.document()))
         return made
 
@@ -88,14 +101,17 @@ class Approvals:
 
 def _of(connection: sa.Connection, step: Step) -> list[Approval]:
     query = (
-        sa.select(approvals)
-        .where(
-            approvals.c.channel == step.channel,
-            approvals.c.base == step.base,
-            approvals.c.digest == step.digest,
-        )
-        .order_by(approvals.c.approved_at, approvals.c.actor)
+        sa.select(approvals).where(*_at(step)).order_by(approvals.c.approved_at, approvals.c.actor)
     )
     return [
-        Approval(step, row.actor, row.approved_at, row.reason) for row in connection.execute(query)
+        Approval(step, row.actor, row.verified, row.approved_at, row.reason)
+        for row in connection.execute(query)
     ]
+
+
+def _at(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        approvals.c.channel == step.channel,
+        approvals.c.base == step.base,
+        approvals.c.digest == step.digest,
+    )

@@ -9,7 +9,7 @@ import yaml
 
 from dataspine.cli.context import exit_with, options
 from dataspine.core.identity import Principal, acting_as
-from dataspine.core.token import new_token
+from dataspine.core.token import digest_of, new_token
 
 __all__ = ["app"]
 
@@ -28,8 +28,6 @@ def token(
     roles: Roles = None,
 ) -> None:
     """Make a token, shown once, and print its entry for spine.yaml, which holds its digest."""
-    from dataspine.web.authentication import digest_of
-
     output = options().output
     secret = new_token()
     entry = {"name": name, "roles": roles or [], "digest": digest_of(secret)}

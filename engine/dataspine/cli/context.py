@@ -22,6 +22,7 @@ from dataspine.cli.judging import given_bundle, names_bundle
 from dataspine.cli.output import Output
 from dataspine.cli.remote import Remote
 from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.identity import refuse_actor_variable
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.decision import Decision
 from dataspine.web.advertisement import advertised
@@ -147,6 +148,7 @@ class Options:
 
 def options() -> Options:
     """Return the options of the command that runs."""
+    refuse_actor_variable()
     given = _given.get() or {}
     local, demanded = bool(given.get("local")), bool(given.get("demanded"))
     if local and demanded:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-__all__ = ["new_token", "token_hash"]
+__all__ = ["digest_of", "new_token", "token_hash"]
 
 
 def new_token() -> str:
@@ -16,3 +16,8 @@ def new_token() -> str:
 def token_hash(token: str) -> str:
     """Return what is kept of a token, in hex. So much chance needs neither salt nor stretching."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def digest_of(token: str) -> str:
+    """Return a token's digest as its entry in ``spine.yaml`` has it."""
+    return f"sha256:{token_hash(token)}"

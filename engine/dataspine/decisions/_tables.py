@@ -38,6 +38,7 @@ journal = sa.Table(
     sa.Column("class_count", sa.Integer, nullable=False),
     sa.Column("flush_id", sa.Integer),
     sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("verified", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("journal_point", "point", "id"),
     sa.Index("journal_name", "name", "id"),
     sa.Index("journal_flush", "flush_id"),

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
+from dataspine.core.identity import Principal
 from dataspine.core.statement import offset_of
 from dataspine.decisions._tables import flushes, journal
 from dataspine.decisions.decision import Decision
@@ -32,6 +33,7 @@ _INSERT = journal.insert()
 class Entry:
     """One journal row: the decision, who asked about what, and whether it was acted on.
 
+    ``verified`` says that a token proved who asked; of rows from before there were such, nothing.
     ``class_count`` is how many rows the decision stands for; ``number`` grows with every entry.
     """
 
@@ -39,6 +41,7 @@ class Entry:
     decision: Decision
     name: str
     actor: str
+    verified: bool
     acted: bool
     class_count: int
     opa_decision_id: str | None
@@ -50,6 +53,7 @@ class Entry:
             "number": self.number,
             "name": self.name,
             "actor": self.actor,
+            "verified": self.verified,
             "acted": self.acted,
             "class_count": self.class_count,
             "opa_decision_id": self.opa_decision_id,
@@ -119,7 +123,7 @@ class Journal:
         decision: Decision,
         *,
         name: str,
-        actor: str,
+        actor: Principal,
         acted: bool,
         class_count: int = 1,
         flush_id: int | None = None,
@@ -136,7 +140,7 @@ class Journal:
         decision: Decision,
         *,
         name: str,
-        actor: str,
+        actor: Principal,
         flush_id: int,
     ) -> None:
         """Write the entry of a class of rows that a flush uses first; ``count_rows`` counts them.
@@ -161,7 +165,7 @@ class Journal:
                 .values(acted=True, flush_id=flush_id)
             )
 
-    def note(self, decision: Decision, *, name: str, actor: str, acted: bool = False) -> None:
+    def note(self, decision: Decision, *, name: str, actor: Principal, acted: bool = False) -> None:
         """Write the entry of a decision that no fact is written with; return when it is durable.
 
         Callers that wait at the same time share one transaction. When it fails, each gets its
@@ -282,13 +286,14 @@ def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _row(decision: Decision, *, name: str, actor: str) -> dict[str, Any]:
+def _row(decision: Decision, *, name: str, actor: Principal) -> dict[str, Any]:
     policy = decision.policy
     return {
         "decision_id": decision.decision_id,
         "point": decision.point,
         "name": name,
-        "actor": actor,
+        "actor": actor.name,
+        "verified": actor.verified,
         "at": _sortable(decision.evaluated_at),
         "input_digest": decision.input_digest,
         "result_digest": decision.result_digest,
@@ -308,6 +313,7 @@ def _entry(row: sa.Row[Any]) -> Entry:
         decision=Decision.of(row.document),
         name=row.name,
         actor=row.actor,
+        verified=row.verified,
         acted=row.acted,
         class_count=row.class_count,
         opa_decision_id=row.opa_decision_id,

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dataspine.core.identity import Principal, acting_as
-from dataspine.core.token import token_hash
+from dataspine.core.identity import Principal, acting_as, verified_principals
+from dataspine.core.token import digest_of
 from dataspine.core.workspace import TokenEntry
 from dataspine.web.problem import LoginError, problem
 
-__all__ = ["SECURITY", "Authentication", "digest_of"]
+__all__ = ["SECURITY", "Authentication"]
 
 # As the OpenAPI document names it.
 SECURITY: Mapping[str, Mapping[str, str]] = {
@@ -30,17 +30,12 @@ _OPEN = ("/healthz", "/readyz")
 _SIDECARS = ("/bundles/", "/discovery/", "/logs", "/status")
 
 
-def digest_of(token: str) -> str:
-    """Return a token's digest as its entry in ``spine.yaml`` has it."""
-    return f"sha256:{token_hash(token)}"
-
-
 class Authentication:
     """ASGI middleware: 401 for who is nobody we know; else the request acts as its principal."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[TokenEntry]) -> None:
         self._app = app
-        self._principals = {each.digest: Principal(each.name, each.roles) for each in tokens}
+        self._principals = verified_principals(tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out who calls and pass the request on."""

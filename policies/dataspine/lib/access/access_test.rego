@@ -35,6 +35,25 @@ test_another_grant_does_not[note] if {
 	not _may(_ada, grant)
 }
 
+test_a_glob_names_the_users_of_a_machine[note] if {
+	some note, name in {"every user": "local:*@0990dcd9cbd0", "some": "local:ci-*@0990dcd9cbd0"}
+	_may(_ci, {"principal": name, "permissions": ["*"]})
+}
+
+test_a_glob_names_nobody_else[note] if {
+	some note, case in {
+		"another machine": [_ci, "local:*@1111dcd9cbd0"],
+		"no machine": [_ci, "local:*"],
+		"a glob without local": [_ci, "*"],
+		"a token's principal": [_ada, "local:*@0990dcd9cbd0"],
+		"a glob over names": [_ada, "a*"],
+		"an at sign within": [object.union(_ci, {"name": "local:x@0990dcd9cbd0@m"}), "local:*@m"],
+	}
+	not _may(case[0], {"principal": case[1], "permissions": ["*"]})
+}
+
+_ci := {"name": "local:ci-7@0990dcd9cbd0", "roles": [], "local": false}
+
 test_nothing_configured_permits_nothing if {
 	not access.is_permitted(_ada, "publish", "shop.eu.customers") with data.dataspine.config as {"rules": {}}
 }
