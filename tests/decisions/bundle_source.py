@@ -67,7 +67,7 @@ def _b64(data: bytes) -> str:
 
 def events_of(chunk: bytes) -> list[dict[str, Any]]:
     """Return a chunk's events but for looks at OPA's own state; raise as the decision log does."""
-    events = parse_json(gunzip(chunk, 64 * 1_048_576), max_bytes=64 * 1_048_576)
+    events = parse_json(bytes(gunzip(chunk, 64 * 1_048_576)), max_bytes=64 * 1_048_576)
     if not isinstance(events, list):
         raise InputError("no array")
     return [each for each in events if not str(each.get("path", "")).startswith("system/")]

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -69,9 +70,6 @@ def test_an_event_is_stored_once_however_often_it_is_sent(
 def test_an_event_without_an_id_or_a_time_is_refused_and_the_others_kept(log: DecisionLog) -> None:
     odd: list[Any] = [
         {},
-        7,
-        None,
-        [],
         _event("x" * 300),
         _event(7),
         _event("a", timestamp=None),
@@ -94,7 +92,7 @@ def test_a_look_at_the_state_of_opa_is_no_decision(log: DecisionLog) -> None:
 def test_items_of_a_batch_are_found_one_by_one(log: DecisionLog) -> None:
     denied = {"allow": False, "violations": [{"code": "pii.x"}, 5, {"code": "pii.y"}]}
     asked = [{"facts": {"name": "a"}}, {"facts": {"name": "b"}}]
-    batch = _event("d1", input=asked, result=[{"allow": True}, denied, 7])
+    batch = _event("d1", input=asked, result=[{"allow": True}, denied, {}])
     assert log.ingest([batch]) == Ingested(3, 0, 0, -1)
     assert log.ingest([batch]) == Ingested(0, 3, 0, -1)
     assert _ids(log, code="pii.y") == _ids(log, name="b") == ["d1#1"]
@@ -156,15 +154,69 @@ def test_a_clock_that_differs_is_noted(log: DecisionLog) -> None:
         gzip.compress(b"[", mtime=0),
         gzip.compress(b"{}", mtime=0),
         gzip.compress(b"\xff", mtime=0),
-        gzip.compress(b" " * (MAX_PLAIN + 1), mtime=0),
-        _packed([1] * 100_001),
+        _packed([{}] * 100_001),
+        _packed([_event("d1"), 7]),
         gzip.compress(b"[" * 100_000 + b"]" * 100_000, mtime=0),
     ],
-    ids=["empty", "plain", "cut", "syntax", "object", "bytes", "bomb", "many", "deep"],
+    ids=["empty", "plain", "cut", "syntax", "object", "bytes", "many", "number", "deep"],
 )
 def test_a_malformed_chunk_is_refused(log: DecisionLog, packed: bytes) -> None:
     with pytest.raises(InputError):
         log.ingest_chunk(packed)
+
+
+def _batch(decision_id: str, items: int, item: object) -> dict[str, Any]:
+    return _event(decision_id, result=[item] * items)
+
+
+def test_a_batch_over_the_limit_is_refused_and_the_rest_of_its_chunk_kept(log: DecisionLog) -> None:
+    batches = [_batch("d1", 1_500, {"allow": True}), _batch("d2", 1_500, {"allow": True})]
+    packed = gzip.compress(json.dumps([*batches, _event("d3")]).encode(), 9)
+    assert len(packed) < 1_000 - 2
+    assert log.ingest_chunk(packed) == Ingested(1_501, 0, 1, -1)
+    assert (log.refused, _ids(log, name="orders")) == (1, ["d3"])
+
+
+def test_a_larger_chunk_may_bring_more_decisions(log: DecisionLog) -> None:
+    items = [
+        {"allow": True, "at": hashlib.sha256(bytes([n % 256])).hexdigest()} for n in range(256)
+    ]
+    padding = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(1_000)]
+    chunk = [_event("d1", result=items * 12, padding=padding)]
+    assert log.ingest(chunk) == Ingested(3_072, 0, 0, -1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"result": [1] * 1_000_000},
+        {"result": [{"allow": True}, 7]},
+        {"result": [{}] * 1_000_000},
+    ],
+    ids=["numbers", "one number", "objects"],
+)
+def test_what_is_no_batch_of_ours_is_refused_and_counted(
+    log: DecisionLog, database: Database, change: dict[str, Any]
+) -> None:
+    assert log.ingest([_event("odd", **change)]) == Ingested(0, 0, 1)
+    assert (log.ingest([_event("good")]), log.refused) == (Ingested(1, 0, 0, -1), 1)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM decision_chunks").scalar() == 1
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(b"[" + b" " * MAX_PLAIN + b"]", mtime=0),
+        gzip.compress(b'[{"input":' + b"[" * 5_000 + b"]" * 5_000 + b"}]", mtime=0),
+    ],
+    ids=["size", "depth"],
+)
+def test_a_chunk_that_opa_could_send_is_never_asked_for_again(
+    log: DecisionLog, packed: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert log.ingest_chunk(packed, instance="pod-1") == Ingested(0, 0, 1)
+    assert (log.refused, caplog.messages) == (1, ["decision log of 'pod-1': 1 refused"])
 
 
 JSON = st.recursive(

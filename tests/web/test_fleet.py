@@ -132,6 +132,16 @@ def test_the_fleet_is_shown_and_counted(client: TestClient, session: Session) ->
         assert line in metrics
 
 
+def test_a_chunk_of_a_million_decisions_is_taken_counted_and_not_kept(client: TestClient) -> None:
+    result = b"[" + b'{"allow":true},' * 1_000_000 + b"{}]"
+    event = json.dumps(_event("many", result=None)).encode().replace(b"null", result)
+    packed = gzip.compress(b"[" + event + b"]")
+    answer = client.post("/logs", content=packed, headers={"Content-Encoding": "gzip"})
+    counted = "dataspine_decision_log_refused_total 1.0" in client.get("/metrics").text
+    found = client.get("/v1/decision-log/many%231").status_code
+    assert (answer.status_code, counted, found) == (204, True, 404)
+
+
 def test_discovery_is_signed_once(client: TestClient) -> None:
     first = client.get("/discovery/bundle.tar.gz")
     etag = first.headers["etag"]

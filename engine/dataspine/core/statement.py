@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -53,20 +54,23 @@ def add_new(
     connection: sa.Connection,
     table: sa.Table,
     columns: tuple[str, ...],
-    rows: Sequence[tuple[Any, ...]],
+    rows: Iterable[tuple[Any, ...]],
 ) -> int:
-    """Insert rows that are not there yet, as the driver takes them; return how many."""
+    """Insert rows that are not there yet, as the driver takes them; return how many.
+
+    They are taken some at a time, as they come.
+    """
     names = ", ".join(columns)
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        statement = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 - names of our tables
-        return connection.exec_driver_sql(statement, list(rows)).rowcount
-    statement = f"INSERT INTO {table.name} ({names}) VALUES {{}} ON CONFLICT DO NOTHING"  # noqa: S608 - the same
-    marks = f"({', '.join(['%s'] * len(columns))})"
-    added = 0
-    for start in range(0, len(rows), _PAGE):
-        part = rows[start : start + _PAGE]
-        several = statement.format(", ".join([marks] * len(part)))
+    added, coming = 0, iter(rows)
+    is_sqlite = connection.dialect.name == "sqlite"
+    begin = "INSERT OR IGNORE" if is_sqlite else "INSERT"
+    marks = f"({', '.join(['?' if is_sqlite else '%s'] * len(columns))})"
+    statement = f"{begin} INTO {table.name} ({names}) VALUES {{}}"
+    while part := list(itertools.islice(coming, _PAGE)):
+        if is_sqlite:
+            added += connection.exec_driver_sql(statement.format(marks), part).rowcount
+            continue
+        several = statement.format(", ".join([marks] * len(part))) + " ON CONFLICT DO NOTHING"
         values = tuple(value for row in part for value in row)
         added += connection.exec_driver_sql(several, values).rowcount
     return added

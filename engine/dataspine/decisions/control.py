@@ -29,6 +29,7 @@ _MAX_BODY = 4 * 1_048_576
 _MAX_PLAIN = 64 * 1_048_576
 _MAX_WAIT = 60.0
 _SLICE = 0.5
+_STEP = 262_144
 
 
 class BundleSource(Protocol):
@@ -169,19 +170,25 @@ def longest_wait(prefer: str | None) -> float:
     return 0.0
 
 
-def gunzip(data: bytes, limit: int) -> bytes:
+def gunzip(data: bytes, limit: int) -> bytearray:
     """Decompress one gzip member, or raise ``InputError`` when damaged or over ``limit``."""
     decoder = zlib.decompressobj(wbits=31)
+    plain = bytearray()
     try:
-        plain = decoder.decompress(data, limit)
+        while not decoder.eof and data and len(plain) <= limit:
+            plain += decoder.decompress(data, _STEP)
+            data = decoder.unconsumed_tail
     except zlib.error:
-        raise InputError("the body is no gzip", remedy="Send gzip.") from None
-    if decoder.unconsumed_tail or not decoder.eof:
+        raise InputError("the body is not gzip", where="body", remedy="Send gzip.") from None
+    if len(plain) > limit:
         raise InputError(
-            f"the body is cut off or larger than {limit} bytes",
+            f"the body holds more than {limit} bytes",
+            where="body",
             remedy="Send smaller bodies.",
             code="input.too_large",
         )
+    if not decoder.eof:
+        raise InputError("the body is cut off", where="body", remedy="Send it whole.")
     return plain
 
 
@@ -248,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _report(self) -> dict[str, Any]:
-        body = gunzip(self._body(), _MAX_PLAIN) if self._is_packed() else self._body()
+        body = bytes(gunzip(self._body(), _MAX_PLAIN)) if self._is_packed() else self._body()
         report = parse_json(body, where=self.path, max_bytes=_MAX_PLAIN)
         if not isinstance(report, dict):
             raise InputError("a status report is a JSON object", remedy="Send an object.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -18,15 +21,34 @@ from dataspine.core.clock import Clock, parse_rfc3339, rfc3339, utc_now
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError
 from dataspine.core.statement import add_new, offset_of
-from dataspine.decisions._opa_event import NOTHING, Event, batch, item_of, raw_list
+from dataspine.decisions._opa_event import (
+    NOTHING,
+    Answer,
+    Event,
+    Several,
+    batch,
+    item_of,
+    raw_list,
+    word,
+)
 from dataspine.decisions._tables import decision_chunks, decision_log, journal
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.journal import visible
 
 __all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions"]
 
+_logger = logging.getLogger(__name__)
+
 MAX_PLAIN = 32 * 1_048_576
 MAX_EVENTS = 100_000
+# Decisions of one chunk, in events and in items of batches together.
+MAX_DECISIONS = 100_000
+# A chunk may have as many as this, and one more for each of its bytes: a row of the index takes 300
+# bytes or so, and gzip makes a thousand equal items of a few.
+FREE_DECISIONS = 2_000
+# Of an answer's violations, to index their codes.
+_MAX_VIOLATIONS = 1_048_576
+_STEP = 1_048_576
 _MAX_PAGE = 1_000
 _MAX_ID = 200
 _MAX_TEXT = 1_000
@@ -38,7 +60,7 @@ _MAX_AHEAD = 2**31 - 1
 
 
 class _Revision(msgspec.Struct, frozen=True):
-    revision: Any = None
+    revision: msgspec.Raw = NOTHING
 
 
 class _Bundles(msgspec.Struct, frozen=True):
@@ -46,16 +68,11 @@ class _Bundles(msgspec.Struct, frozen=True):
 
 
 class _Facts(msgspec.Struct, frozen=True):
-    name: Any = None
+    name: msgspec.Raw = NOTHING
 
 
 class _Question(msgspec.Struct, frozen=True):
     facts: _Facts = _Facts()
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    allow: Any = None
-    violations: Any = None
 
 
 T = TypeVar("T")
@@ -75,8 +92,10 @@ class _Reader(Generic[T]):
             return self._missing
 
 
-_event, _bundles, _question = _Reader(Event), _Reader(_Bundles), _Reader(_Question)
-_answer = _Reader(_Answer)
+_events, _answers = Several(Event), Several(Answer)
+_answer, _question = _Reader(Answer), _Reader(_Question)
+_bundles = _Reader(_Bundles)
+_violations = msgspec.json.Decoder(list[Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,8 @@ class DecisionLog:
         self._database = database
         self._clock = clock
         self._tolerance = tolerance
+        self._counting = threading.Lock()
+        self.refused = 0  # events, since this process began
 
     def ingest(self, events: Sequence[Mapping[str, Any]], *, instance: str = "") -> Ingested:
         """Store events durably; OPA sends a chunk again when an upload failed."""
@@ -154,18 +175,27 @@ class DecisionLog:
     def ingest_chunk(self, packed: bytes, *, instance: str = "") -> Ingested:
         """Store a chunk as OPA sends it: a JSON array of events, gzipped.
 
-        Raises ``InputError`` for anything else, and ``UnavailableError`` when it cannot be kept:
-        then nothing of it is.
+        What is over a limit is refused, counted and logged, and the rest of the chunk is kept: OPA
+        would send the whole again for ever, and nothing that came after it. Raises ``InputError``
+        for what OPA never sends, and ``UnavailableError`` when the chunk cannot be kept: then
+        nothing of it is.
         """
-        now = self._clock()
-        rows, refused = self._rows(_text(packed), now)
-        clock = max((row[-1] for row in rows), default=None)
-        noted = [(*row[:-1], row[-1] if abs(row[-1]) > self._tolerance else None) for row in rows]
+        try:
+            index = self._index(_plain(packed), FREE_DECISIONS + len(packed))
+        except InputError as error:
+            if error.code != "input.too_large":
+                raise
+            index = _Index(refused=1)
+        if index.refused:
+            with self._counting:
+                self.refused += index.refused
+            _logger.warning("decision log of %r: %d refused", instance[:_MAX_ID], index.refused)
         stored = 0
-        if rows:
+        if index.rows:
             with self._database.begin("decision log") as connection:
-                stored = _write(connection, packed, noted, (instance[:_MAX_ID], rfc3339(now)))
-        return Ingested(stored, len(rows) - stored, refused, clock)
+                sent = instance[:_MAX_ID], rfc3339(self._clock())
+                stored = _write(connection, packed, index.rows, sent)
+        return Ingested(stored, len(index.rows) - stored, index.refused, index.clock)
 
     def get(self, decision_id: str) -> Mapping[str, Any]:
         """Return one event as OPA sent it, or raise ``NotFoundError``.
@@ -188,7 +218,7 @@ class DecisionLog:
                     where=decision_id[:_MAX_ID],
                     remedy="Logs arrive within seconds; see `spine audit reconcile`.",
                 )
-        raw = bytes(_events(_text(row.events))[row.position])
+        raw = bytes(raw_list(gunzip(row.events, MAX_PLAIN))[row.position])
         event: dict[str, Any] = parse_json(raw, where=decision_id, max_bytes=MAX_PLAIN)
         return event if row.item is None else item_of(event, row.item)
 
@@ -227,36 +257,37 @@ class DecisionLog:
                 )
             ]
 
-    def _rows(self, text: str, now: datetime) -> tuple[list[tuple[Any, ...]], int]:
-        rows: list[tuple[Any, ...]] = []
-        seconds, refused = _Seconds(now), 0
-        for position, raw in enumerate(_events(text)):
-            event = _event(raw)
-            ahead, path = seconds.ahead(event.timestamp), _word(event.path) or ""
-            decision_id = event.decision_id
-            if ahead is None or not isinstance(decision_id, str) or len(decision_id) > _MAX_ID:
-                refused += 1
+    def _index(self, plain: bytearray, most: int) -> _Index:
+        index, seconds = _Index(), _Seconds(self._clock())
+        most = min(most, MAX_DECISIONS)
+        for position, event in enumerate(_read(plain)):
+            stamp, decision_id = word(event.timestamp) or "", word(event.decision_id)
+            ahead, path = seconds.ahead(stamp), word(event.path) or ""
+            if ahead is None or decision_id is None or len(decision_id) > _MAX_ID:
+                index.refused += 1
                 continue
             # Before the first bundle OPA drops nothing; a look at its own state is no decision.
             if path.startswith("system/"):
                 continue
-            at, revision = _sortable(event.timestamp), _word(_bundles(event.bundles).main.revision)
-            for item, answer, question in _items(event):
-                rows.append(
-                    (
-                        decision_id if item is None else f"{decision_id}#{item}",
-                        position,
-                        item,
-                        at,
-                        path,
-                        answer.allow if isinstance(answer.allow, bool) else None,
-                        _codes(answer.violations),
-                        revision,
-                        _word(question.facts.name),
-                        ahead,
-                    )
-                )
-        return rows, refused
+            decided = _decided(event, most - len(index.rows))
+            if not decided:
+                index.refused += 1
+                continue
+            clock = ahead if abs(ahead) > self._tolerance else None
+            revision = word(_bundles(event.bundles).main.revision)
+            of_all = _sortable(stamp), path[:_MAX_TEXT], _short(revision), clock
+            index.clock = ahead if index.clock is None else max(index.clock, ahead)
+            index.rows += _rows(decision_id, position, of_all, decided)
+        return index
+
+
+@dataclass(slots=True)
+class _Index:
+    """What a chunk brings: rows of the index, what was refused, how far ahead it is."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: int = 0
+    clock: int | None = None
 
 
 class _Seconds:
@@ -266,8 +297,8 @@ class _Seconds:
         self._now = now
         self._known: dict[str, int | None] = {}
 
-    def ahead(self, stamp: object) -> int | None:
-        if not isinstance(stamp, str) or len(stamp) > 35 or not stamp.endswith("Z"):
+    def ahead(self, stamp: str) -> int | None:
+        if len(stamp) > 35 or not stamp.endswith("Z"):
             return None
         second = stamp[:19]
         if second not in self._known:
@@ -283,47 +314,87 @@ class _Seconds:
             return None
 
 
-def _text(packed: bytes) -> str:
+def _plain(packed: bytes) -> bytearray:
+    plain = gunzip(packed, MAX_PLAIN)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    whole = memoryview(plain)
     try:
-        return gunzip(packed, MAX_PLAIN).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 at byte {error.start}", where="body", remedy="Send UTF-8."
-        ) from None
+        # In parts: one odd character would make a text of four times the size.
+        for start in range(0, len(plain), _STEP):
+            decoder.decode(whole[start : start + _STEP])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8", where="body", remedy="Send UTF-8.") from None
+    return plain
 
 
-def _events(text: str) -> list[msgspec.Raw]:
+def _read(plain: bytearray) -> list[Event]:
     try:
-        events = raw_list(text)
+        return _events(plain, MAX_EVENTS)
     except msgspec.ValidationError:
-        events = None
-    except (msgspec.DecodeError, RecursionError):
-        raise InputError("no JSON", where="body", remedy="Send what OPA sends.") from None
-    if events is None or len(events) > MAX_EVENTS:
         raise InputError(
             f"decision logs are a JSON array of at most {MAX_EVENTS} events",
             where="body",
             remedy="Send what OPA uploads, in smaller chunks.",
+        ) from None
+    except RecursionError:
+        raise InputError(
+            "an event is nested too deeply",
+            where="body",
+            remedy="Ask with flatter facts.",
+            code="input.too_large",
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InputError("not JSON", where="body", remedy="Send what OPA sends.") from None
+
+
+# The item of a batch, its answer, and the name that its facts have.
+_Decided = tuple[int | None, Answer, msgspec.Raw]
+
+
+def _decided(event: Event, most: int) -> list[_Decided]:
+    """Return what was decided: one thing, or each of a batch; nothing when it is refused."""
+    result = memoryview(event.result).tobytes()
+    try:
+        answers = _answers(result, most) if result.startswith(b"[") else []
+    except msgspec.ValidationError:
+        return []
+    if not answers:
+        one = (None, _answer(event.result), _question(event.input).facts.name)
+        return [one] if most > 0 else []
+    asked = itertools.chain(batch(event.input), itertools.repeat(NOTHING))
+    names = (_question(each).facts.name for each in asked)
+    return list(zip(itertools.count(), answers, names, strict=False))
+
+
+def _rows(
+    decision_id: str, position: int, of_all: tuple[Any, ...], decided: Iterable[_Decided]
+) -> Iterator[tuple[Any, ...]]:
+    at, path, revision, clock = of_all
+    for item, answer, name in decided:
+        yield (
+            decision_id if item is None else f"{decision_id}#{item}",
+            position,
+            item,
+            at,
+            path,
+            _ALLOW.get(memoryview(answer.allow).tobytes()),
+            _codes(answer.violations),
+            revision,
+            _short(word(name)),
+            clock,
         )
-    return events
 
 
-def _items(event: Event) -> Iterator[tuple[int | None, _Answer, _Question]]:
-    """Yield what was decided: one thing, or each of a batch."""
-    results, questions = batch(event.result), batch(event.input)
-    if not results:
-        yield None, _answer(event.result), _question(event.input)
-        return
-    missing = itertools.repeat(NOTHING, max(0, len(results) - len(questions)))
-    for item, (result, asked) in enumerate(zip(results, [*questions, *missing], strict=False)):
-        yield item, _answer(result), _question(asked)
+_ALLOW = {b"true": True, b"false": False}
 
 
-def _codes(violations: object) -> str | None:
-    if not isinstance(violations, list) or not violations:
+def _codes(raw: msgspec.Raw) -> str | None:
+    text = memoryview(raw).tobytes()
+    if not text.startswith(b"[{") or len(text) > _MAX_VIOLATIONS:
         return None
-    codes = [str(each.get("code")) for each in violations if isinstance(each, dict)]
-    return f" {' '.join(codes)[:_MAX_TEXT]} " if codes else None
+    codes = [str(each.get("code")) for each in _violations(raw) if isinstance(each, dict)]
+    return f" {' '.join(codes)[:_MAX_TEXT]} "
 
 
 def _write(
@@ -335,7 +406,7 @@ def _write(
     instance, received_at = sent
     values = {"instance": instance, "received_at": received_at, "events": packed}
     (chunk,) = connection.execute(_INSERT_CHUNK, values).inserted_primary_key or (0,)
-    numbered = [(decision_id, chunk, *rest) for decision_id, *rest in rows]
+    numbered = ((decision_id, chunk, *rest) for decision_id, *rest in rows)
     stored = add_new(connection, decision_log, _COLUMNS, numbered)
     if not stored:  # a chunk that was sent again
         connection.execute(sa.delete(decision_chunks).where(decision_chunks.c.id == chunk))
@@ -350,8 +421,8 @@ def _sortable(stamp: str) -> str:
     return f"{stamp[:19]}.{stamp[20:-1]:0<9.9}Z"
 
 
-def _word(value: object) -> str | None:
-    return value[:_MAX_TEXT] if isinstance(value, str) else None
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:_MAX_TEXT]
 
 
 def conditions(search: LogSearch) -> list[sa.ColumnElement[bool]]:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
-from dataspine.decisions._opa_event import NOTHING, Event, batch, item_of, raw_list
+from dataspine.decisions._opa_event import NOTHING, Event, batch, item_of, raw_list, word
 from dataspine.decisions._tables import decision_chunks, decision_log
 from dataspine.decisions.control import gunzip
 from dataspine.decisions.decision import POINTS, DecisionInput
@@ -221,7 +221,7 @@ def _questions(raw: msgspec.Raw, items: Sequence[int | None]) -> Iterator[_Asked
     asked: list[msgspec.Raw] | None = None
     for item in items:
         if item is None:
-            yield _question(event.input, event.path)
+            yield _question(event.input, word(event.path))
             continue
         if asked is None:
             asked = batch(event.input)
@@ -250,11 +250,8 @@ def _question(raw: msgspec.Raw, logged: object) -> _Asked | str:
     return path, digest.digest(), at
 
 
-def _is_masked(paths: object) -> bool:
-    if paths is None:
-        return False
-    each = paths if isinstance(paths, list) else [paths]
-    return any(str(path).startswith("/input") for path in each)
+def _is_masked(paths: msgspec.Raw) -> bool:
+    return b'"/input' in memoryview(paths).tobytes()
 
 
 def microseconds(at: datetime) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -118,6 +118,11 @@ class FleetMetrics(Collector):
         for channel, number in sorted(Counter(running).items()):
             held.add_metric((channel,), number)
         yield held
+        yield CounterMetricFamily(
+            "dataspine_decision_log_refused",
+            "Events of OPA's logs that were over a limit or without id or time.",
+            value=self._session.decision_log.refused,
+        )
 
 
 def _time(text: str | None) -> datetime | None:

@@ -69,7 +69,10 @@ def router(session: Session, ending: threading.Event) -> APIRouter:
 
     @routes.post("/logs", status_code=204, openapi_extra=LOG)
     async def logs(request: Request) -> Response:
-        """Take a chunk of decision-log events; a decision is stored once."""
+        """Take a chunk of decision-log events; a decision is stored once.
+
+        What is over a limit is counted and not kept: OPA sends what was not taken for ever.
+        """
         who = await caller(request)
         is_packed = request.headers.get("content-encoding", "") == "gzip"
         await run_in_threadpool(_ingest, session, who, await request.body(), is_packed)
