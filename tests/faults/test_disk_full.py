@@ -105,7 +105,7 @@ def test_full_disk_of_the_sink(world: World) -> None:
     with _file_size(path.stat().st_size, soft, hard) as free:
         # Nothing is parked, so the sink's is the only file that has to grow by much.
         problems = run_until_space(world, free, ("FR", "FR"))
-    assert problems == ["cdc.sink_failed: the sink failed: TransactionException"]
+    assert problems == ["cdc.sink_failed: the sink's disk is full"]
 
 
 @contextlib.contextmanager

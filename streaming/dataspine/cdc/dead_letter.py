@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS dead_letter (
   tbl TEXT NOT NULL, key_hash TEXT NOT NULL, lsn INTEGER NOT NULL, seq INTEGER NOT NULL, home TEXT,
   codes TEXT NOT NULL, decision_id TEXT NOT NULL, payload TEXT NOT NULL, flush TEXT NOT NULL,
   state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, parked_at INTEGER NOT NULL,
+  detail TEXT NOT NULL DEFAULT '',
   UNIQUE (route, sink, tbl, lsn, seq));
 CREATE INDEX IF NOT EXISTS dead_letter_key ON dead_letter (route, sink, tbl, key_hash, lsn, seq);
 CREATE INDEX IF NOT EXISTS dead_letter_flush ON dead_letter (flush) WHERE state = 'pending';
@@ -45,13 +46,17 @@ CREATE INDEX IF NOT EXISTS tombstone_flush ON tombstone (flush) WHERE state = 'p
 """
 
 _LETTER = (
-    "id, route, source, sink, tbl, lsn, seq, home, codes, decision_id, state, attempt, parked_at"
+    "id, route, source, sink, tbl, lsn, seq, home, codes, decision_id, state, attempt, parked_at,"
+    " detail"
 )
 _COLUMNS = _LETTER.count(",") + 1
 
 
 class Parked(NamedTuple):
-    """A row to park; ``payload`` is JSON text, ``parked_at`` seconds since the epoch."""
+    """A row to park; ``payload`` is JSON text, ``parked_at`` seconds since the epoch.
+
+    ``detail`` says what the codes leave open, such as the column, and never a value.
+    """
 
     source: str
     sink: str
@@ -65,6 +70,7 @@ class Parked(NamedTuple):
     payload: str
     flush: str
     parked_at: int
+    detail: str = ""
 
 
 class Tombstone(NamedTuple):
@@ -95,6 +101,7 @@ class Letter:
     state: str
     attempt: int
     parked_at: int
+    detail: str = ""
     key_hash: str = ""
     payload: str = ""
 
@@ -114,6 +121,7 @@ class Letter:
             "state": self.state,
             "attempt": self.attempt,
             "parked_at": rfc3339(datetime.fromtimestamp(self.parked_at, UTC)),
+            "detail": self.detail,
         }
 
 
@@ -135,7 +143,7 @@ class DeadLetterStore:
             for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             self._connection.executescript(_SCHEMA)
-            self._date()
+            self._extend()
         path.chmod(0o600)
 
     @classmethod
@@ -143,13 +151,18 @@ class DeadLetterStore:
         """Open the store when there is one: whoever only looks makes no file."""
         return cls(path, route) if path.exists() else None
 
-    def _date(self) -> None:
+    def _extend(self) -> None:
         # A store from before rows were dated counts their age from its first opening.
-        if not self._run("SELECT 1 FROM pragma_table_info('dead_letter') WHERE name = 'parked_at'"):
-            now = int(time.time())
-            self._run(
-                f"ALTER TABLE dead_letter ADD COLUMN parked_at INTEGER NOT NULL DEFAULT {now}"
-            )
+        added = (
+            f"parked_at INTEGER NOT NULL DEFAULT {int(time.time())}",
+            "detail TEXT NOT NULL DEFAULT ''",
+        )
+        names = {
+            str(row[0]) for row in self._run("SELECT name FROM pragma_table_info('dead_letter')")
+        }
+        for column in added:
+            if column.partition(" ")[0] not in names:
+                self._run(f"ALTER TABLE dead_letter ADD COLUMN {column}")
 
     def close(self) -> None:
         """Close the file; an open transaction is lost."""
@@ -175,8 +188,8 @@ class DeadLetterStore:
         with self._translated():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO dead_letter (route, source, sink, tbl, key_hash, lsn, seq,"
-                " home, codes, decision_id, payload, flush, parked_at, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+                " home, codes, decision_id, payload, flush, parked_at, detail, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
                 ((self.route, *row) for row in rows),
             )
 
@@ -393,8 +406,9 @@ class DeadLetterStore:
 
 def _letter(row: tuple[object, ...]) -> Letter:
     number, route, source, sink, table, lsn, seq, home, codes, decision, state, attempt, at = row[
-        :_COLUMNS
+        : _COLUMNS - 1
     ]
+    detail = row[_COLUMNS - 1]
     key_hash, payload = row[_COLUMNS:] if len(row) > _COLUMNS else ("", "")
     return Letter(
         int(str(number)),
@@ -410,6 +424,7 @@ def _letter(row: tuple[object, ...]) -> Letter:
         str(state),
         int(str(attempt)),
         int(str(at)),
+        str(detail),
         str(key_hash),
         str(payload),
     )

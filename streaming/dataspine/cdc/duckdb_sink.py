@@ -7,7 +7,8 @@ text and are cast by DuckDB, a column at a time.
 from __future__ import annotations
 
 import contextlib
-import re
+import errno
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dataspine.cdc._sink_table import fold, quoted, require_names, sink_type, tried
 from dataspine.cdc.event import UNCHANGED, Column, Relation, Row
 from dataspine.cdc.mask import KEY_METHODS, Masker
 from dataspine.core.errors import InputError, UnavailableError
@@ -26,22 +28,7 @@ __all__ = ["DuckDbSink", "Partial", "SinkSession", "Upserts"]
 Key = tuple[str, ...]
 Position = tuple[int, int]
 
-_TYPES = {
-    "int2": "SMALLINT",
-    "int4": "INTEGER",
-    "int8": "BIGINT",
-    "oid": "UINTEGER",
-    "bool": "BOOLEAN",
-    "float4": "REAL",
-    "float8": "DOUBLE",
-    "date": "DATE",
-    "time": "TIME",
-    "timestamp": "TIMESTAMP",
-    "timestamptz": "TIMESTAMPTZ",
-    "uuid": "UUID",
-}
-_FALLIBLE = {"DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ"}
-_MAX_DIGITS = 38
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PATIENCE = 2.0
 _PAUSE = 0.02
 
@@ -57,12 +44,16 @@ class Partial:
 
 @dataclass(slots=True)
 class Upserts:
-    """What a table gets; keys are distinct over all three lists. Values are not yet masked."""
+    """What a table gets; keys are distinct over all three lists. Values are not yet masked.
+
+    ``staged`` are the rows as columns, masked, once they were looked at.
+    """
 
     rows: list[Row] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
     partials: list[Partial] = field(default_factory=list)
     removals: list[Key] = field(default_factory=list)
+    staged: dict[str, Any] | None = None
 
 
 class DuckDbSink:
@@ -76,8 +67,9 @@ class DuckDbSink:
         self.masks = masks
         self.masker = masker
 
-    def require_keys(self, relation: Relation) -> None:
-        """Raise ``InputError`` when rows of a table could not be told apart in this sink."""
+    def require(self, relation: Relation) -> None:
+        """Raise ``InputError`` when the sink cannot have a table of these names and keys."""
+        require_names(relation, self.name)
         if not relation.key_indexes:
             raise InputError(
                 f"the table {relation.name} has no key",
@@ -166,32 +158,36 @@ class SinkSession:
         """Create the table, or give it the columns and types that the relation has now."""
         if self._ensured.get(relation.name) is relation:
             return
-        self._sink.require_keys(relation)
-        name = _quoted(relation.name)
+        self._sink.require(relation)
+        name = quoted(relation.name)
         wanted = {c.name: self._type(relation, c) for c in relation.columns}
-        columns = ", ".join(f"{_quoted(c)} {t}" for c, t in wanted.items())
+        columns = ", ".join(f"{quoted(c)} {t}" for c, t in wanted.items())
         self._run(
-            f"CREATE TABLE IF NOT EXISTS {name} ({columns}, _spine_lsn UBIGINT, _spine_seq BIGINT)"
+            f"CREATE TABLE IF NOT EXISTS {name} ({columns}, _spine_lsn UBIGINT, _spine_seq BIGINT)",
+            at=relation.name,
         )
-        found = {
-            str(row[0]): str(row[1])
-            for row in self._run(
-                "SELECT column_name, data_type FROM information_schema.columns"
-                " WHERE table_name = ?",
-                [relation.name],
-            )
-        }
+        rows = self._run(f"DESCRIBE {name}", at=relation.name)
+        known = {fold(str(row[0])): str(row[1]) for row in rows}
         for column, kind in wanted.items():
-            if column not in found:
-                self._run(f"ALTER TABLE {name} ADD COLUMN {_quoted(column)} {kind}")
-            elif found[column] != _CANONICAL.get(kind, kind):
-                self._run(f"ALTER TABLE {name} ALTER COLUMN {_quoted(column)} TYPE {kind}")
+            self._ensure_column(relation.name, column, kind, known.get(fold(column)))
         self._ensured[relation.name] = relation
+
+    def _ensure_column(self, table: str, column: str, kind: str, known: str | None) -> None:
+        at = f"{table}.{column}"
+        if known is None:
+            self._run(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column)} {kind}", at=at)
+        elif known != _CANONICAL.get(kind, kind):
+            if "BLOB" in (known, kind):  # DuckDB would read or write its own text of the bytes
+                raise _changed(self._sink.path, at)
+            self._run(
+                f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(column)} TYPE {kind}", at=at
+            )
 
     def empty(self, table: str) -> None:
         """Remove every row of a table, if the sink has the table."""
-        if self._run("SELECT 1 FROM information_schema.tables WHERE table_name = ?", [table]):
-            self._run(f"DELETE FROM {_quoted(table)}")  # noqa: S608 - quoted
+        names = self._run("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'")
+        if fold(table) in {fold(str(name)) for (name,) in names}:
+            self._run(f"DELETE FROM {quoted(table)}", at=table)  # noqa: S608 - quoted
 
     def existing(self, relation: Relation, keys: Sequence[Key]) -> list[bool]:
         """Say for each source key whether the sink has its row."""
@@ -205,27 +201,52 @@ class SinkSession:
         self.ensure(relation)
         with self._staged(self._key_columns(relation, keys), len(keys)):
             rows = self._run(
-                f"SELECT s.i, t._spine_lsn, t._spine_seq FROM stage s JOIN"  # noqa: S608 - quoted
-                f" {_quoted(relation.name)} t ON {self._on(relation)}"
+                f"SELECT s.i, t._spine_lsn, t._spine_seq FROM temp.main.stage s JOIN"  # noqa: S608 - quoted
+                f" {quoted(relation.name)} t ON {self._on(relation)}",
+                at=relation.name,
             )
         found: list[Position | None] = [None] * len(keys)
         for index, lsn, seq in rows:
             found[index] = (int(lsn), int(seq))
         return found
 
-    def rejected(self, relation: Relation, rows: Sequence[Row]) -> list[int]:
-        """Return the indexes of rows whose text the sink's types cannot take."""
-        kinds = [self._type(relation, c) for c in relation.columns]
-        risky = [i for i, kind in enumerate(kinds) if kind in _FALLIBLE or "(" in kind]
-        if not risky or not rows:
+    def rejected(self, relation: Relation, upserts: Upserts) -> list[tuple[int, str]]:
+        """Return what the sink cannot hold: the index in rows and partials, and the columns."""
+        rows, partials = upserts.rows, upserts.partials
+        found = []
+        if rows:
+            upserts.staged = self._masked(relation, rows, upserts.positions)
+            found += self._faults(relation, upserts.staged, len(rows))
+        if partials:
+            columns = self._masked(
+                relation, [p.row for p in partials], [p.position for p in partials]
+            )
+            faults = self._faults(relation, columns, len(partials))
+            found += [(len(rows) + index, names) for index, names in faults]
+        return found
+
+    def _faults(
+        self, relation: Relation, columns: Mapping[str, Any], count: int
+    ) -> list[tuple[int, str]]:
+        tests = {}
+        for i, column in enumerate(relation.columns):
+            kind = self._type(relation, column)
+            if kind != "VARCHAR":
+                value = tried(f"c{i}", kind)
+                tests[column.name] = f"c{i} IS NOT NULL AND {value} IS NULL"
+        if not tests:
             return []
-        columns = {f"c{i}": [_text(row[i]) for row in rows] for i in risky}
-        faults = " OR ".join(
-            f"(c{i} IS NOT NULL AND TRY_CAST(c{i} AS {kinds[i]}) IS NULL)" for i in risky
-        )
-        with self._staged(columns, len(rows)):
-            found = self._run(f"SELECT i FROM stage WHERE {faults} ORDER BY i")  # noqa: S608 - types are ours
-        return [int(row[0]) for row in found]
+        any_fault = " OR ".join(f"({test})" for test in tests.values())
+        flags = ", ".join(tests.values())
+        with self._staged(columns, count):
+            found = self._run(
+                f"SELECT i, {flags} FROM temp.main.stage WHERE {any_fault} ORDER BY i",  # noqa: S608 - types are ours
+                at=relation.name,
+            )
+        return [
+            (int(index), ", ".join(name for name, bad in zip(tests, faults, strict=True) if bad))
+            for index, *faults in found
+        ]
 
     def apply(self, relation: Relation, upserts: Upserts, *, fresh: bool = False) -> None:
         """Bring the table to what ``upserts`` says; ``fresh``: none of the keys can be there."""
@@ -236,16 +257,18 @@ class SinkSession:
         if upserts.removals and not fresh:
             with self._staged(self._key_columns(relation, upserts.removals), len(upserts.removals)):
                 self._run(
-                    f"DELETE FROM {_quoted(relation.name)} t USING stage s"  # noqa: S608 - quoted
-                    f" WHERE {self._on(relation)}"
+                    f"DELETE FROM {quoted(relation.name)} t USING temp.main.stage s"  # noqa: S608 - quoted
+                    f" WHERE {self._on(relation)}",
+                    at=relation.name,
                 )
         for temporary in completed:
             self._merge(relation, temporary, fresh=False)
             self._run(f"DROP TABLE {temporary}")
         if upserts.rows:
-            columns = self._masked(relation, upserts.rows, upserts.positions)
+            columns = upserts.staged or self._masked(relation, upserts.rows, upserts.positions)
             with self._staged(columns, len(upserts.rows)):
-                self._merge(relation, f"(SELECT {self._casts(relation)} FROM stage s)", fresh=fresh)  # noqa: S608 - quoted
+                source = f"(SELECT {self._casts(relation)} FROM temp.main.stage s)"  # noqa: S608 - quoted
+                self._merge(relation, source, fresh=fresh)
 
     def _complete(self, relation: Relation, partials: Sequence[Partial]) -> list[str]:
         groups: dict[tuple[int, ...], list[Partial]] = {}
@@ -258,27 +281,32 @@ class SinkSession:
             columns |= self._key_columns(relation, [p.origin for p in group])
             with self._staged(columns, len(group)):
                 self._run(
-                    f"CREATE TEMP TABLE completed{number} AS"  # noqa: S608 - quoted
-                    f" SELECT {self._casts(relation, frozenset(unchanged))}"
-                    f" FROM stage s JOIN {_quoted(relation.name)} t ON {self._on(relation)}"
+                    f"CREATE TEMP TABLE _spine_completed{number} AS"  # noqa: S608 - quoted
+                    f" SELECT {self._casts(relation, frozenset(unchanged))} FROM temp.main.stage s"
+                    f" JOIN {quoted(relation.name)} t ON {self._on(relation)}",
+                    at=relation.name,
                 )
-            names.append(f"completed{number}")
+            names.append(f"temp.main._spine_completed{number}")
         return names
 
     def _merge(self, relation: Relation, source: str, *, fresh: bool) -> None:
-        table = _quoted(relation.name)
-        names = [*(_quoted(c.name) for c in relation.columns), "_spine_lsn", "_spine_seq"]
+        table = quoted(relation.name)
+        names = [*(quoted(c.name) for c in relation.columns), "_spine_lsn", "_spine_seq"]
         columns, values = ", ".join(names), ", ".join(f"s.{name}" for name in names)
         if fresh:
-            self._run(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {source} s")  # noqa: S608 - quoted
+            self._run(
+                f"INSERT INTO {table} ({columns}) SELECT {values} FROM {source} s",  # noqa: S608 - quoted
+                at=relation.name,
+            )
             return
-        keys = [_quoted(c.name) for c in relation.columns if c.key]
+        keys = [quoted(c.name) for c in relation.columns if c.key]
         on = " AND ".join(f"t.{key} = s.{key}" for key in keys)
         changes = ", ".join(f"{name} = s.{name}" for name in names if name not in keys)
         self._run(
             f"MERGE INTO {table} t USING {source} s ON {on}"  # noqa: S608 - quoted
             f" WHEN MATCHED THEN UPDATE SET {changes}"
-            f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
+            f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})",
+            at=relation.name,
         )
 
     def _masked(
@@ -307,32 +335,24 @@ class SinkSession:
         return columns
 
     def _on(self, relation: Relation) -> str:
+        # A key that the sink cannot hold has no row there, so it equals nothing.
         return " AND ".join(
-            f"t.{_quoted(relation.columns[i].name)} ="
-            f" CAST(s.k{i} AS {self._type(relation, relation.columns[i])})"
+            f"t.{quoted(relation.columns[i].name)} ="
+            f" {tried(f's.k{i}', self._type(relation, relation.columns[i]))}"
             for i in relation.key_indexes
         )
 
     def _casts(self, relation: Relation, unchanged: frozenset[int] = frozenset()) -> str:
         parts = []
         for i, column in enumerate(relation.columns):
-            name, kind = _quoted(column.name), self._type(relation, column)
-            if i in unchanged:
-                parts.append(f"t.{name}")
-            elif kind == "BLOB":
-                parts.append(f"unhex(substring(s.c{i}, 3)) AS {name}")
-            else:
-                parts.append(
-                    f"s.c{i} AS {name}"
-                    if kind == "VARCHAR"
-                    else f"CAST(s.c{i} AS {kind}) AS {name}"
-                )
+            name, kind = quoted(column.name), self._type(relation, column)
+            parts.append(f"t.{name}" if i in unchanged else f"{tried(f's.c{i}', kind)} AS {name}")
         return ", ".join([*parts, "s.lsn AS _spine_lsn", "s.seq AS _spine_seq"])
 
     def _type(self, relation: Relation, column: Column) -> str:
         if column.name in self._sink.masks.get(relation.name, {}):
             return "VARCHAR"
-        return _sink_type(column.type)
+        return sink_type(column.type)
 
     @contextlib.contextmanager
     def _staged(self, columns: Mapping[str, Any], count: int) -> Iterator[None]:
@@ -347,45 +367,53 @@ class SinkSession:
         finally:
             self._stage = None
 
-    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        # DuckDB finds what a statement calls `stage` under this name. Registered, it would be a
-        # view, and a transaction keeps a dropped view, with all its rows, until it ends.
+    def _run(
+        self, statement: str, values: Sequence[object] = (), *, at: str = ""
+    ) -> list[tuple[Any, ...]]:
+        # What a statement calls `temp.main.stage` is this: there is no such table, so DuckDB looks
+        # for a variable of the name, and no table of the sink can stand before it. Registered, it
+        # would be a view, and a transaction keeps a dropped view, with all its rows, until it ends.
         stage = self._stage  # noqa: F841 - see above
         try:
             # An unread result blocks the next statement, so each is read to its end.
             answer = self._connection.execute(statement, list(values))
             rows: list[tuple[Any, ...]] = answer.fetchall()
+        except duckdb.ConversionException:
+            # Staged values are tried, so it is about rows that are there already.
+            raise _changed(self._sink.path, at) from None
         except duckdb.Error as error:
-            raise _failed(self._sink.path, error) from None
+            raise _failed(self._sink.path, error, at) from None
         return rows
 
 
 _CANONICAL = {"REAL": "FLOAT", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
-_NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)\Z")
-
-
-def _sink_type(kind: str) -> str:
-    if kind == "bytea":
-        return "BLOB"
-    numeric = _NUMERIC.match(kind)
-    if numeric and int(numeric[2]) <= int(numeric[1]) <= _MAX_DIGITS:
-        return f"DECIMAL({numeric[1]},{numeric[2]})"
-    # Numbers without a scale, arrays, documents and intervals keep every character as text.
-    return _TYPES.get(kind.partition("(")[0], "VARCHAR")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _failed(path: Path, error: Exception) -> UnavailableError:
+def _changed(path: Path, at: str) -> InputError:
+    return InputError(
+        f"the rows at the sink cannot take the new type of {at}",
+        where=str(path),
+        remedy="Destroy the route, remove the sink's table, then apply and run the route again.",
+        code="cdc.sink_type_changed",
+    )
+
+
+def _failed(path: Path, error: Exception, at: str = "") -> UnavailableError:
     # DuckDB's messages quote values, so only the kind of the error leaves this module.
+    place = f" at {at}" if at else ""
+    if any(os.strerror(number) in str(error) for number in _FULL):
+        return UnavailableError(
+            f"the sink's disk is full{place}",
+            where=str(path),
+            remedy="Nothing was written; free space on the file's disk, the route then goes on.",
+            code="cdc.sink_failed",
+        )
     return UnavailableError(
-        f"the sink failed: {type(error).__name__}",
+        f"the sink failed{place}: {type(error).__name__}",
         where=str(path),
         remedy="Nothing was written; check the file and the disk, then run the route again.",
         code="cdc.sink_failed",

@@ -306,13 +306,13 @@ class _Lane:
         verdicts = self._judge(segment.relation, found, gate, incomplete)
         # 3. The last state of each key is what the sink gets.
         upserts, chosen = self._final(segment, found, verdicts)
-        for index in self.session.rejected(segment.relation, upserts.rows):
-            entry = chosen[index]
-            held = verdicts[entry]
-            if held is not None:
-                verdicts[entry] = Verdict(Action.PARK, held.decision_id, ("cdc.sink_rejected",))
-        if any(v is not None and v.codes == ("cdc.sink_rejected",) for v in verdicts):
-            upserts, chosen = self._final(segment, found, verdicts)
+        rejected = self.session.rejected(segment.relation, upserts)
+        for index, columns in rejected:
+            verdict = verdicts[chosen[index]]
+            if verdict is not None:
+                verdicts[chosen[index]] = _rejected(verdict, columns)
+        if rejected:
+            upserts, _ = self._final(segment, found, verdicts)
         # 4. Every event has one outcome; parked rows and gone keys are written down.
         self._count(segment, found, verdicts)
         self._park(segment, found, verdicts)
@@ -371,7 +371,7 @@ class _Lane:
         self, segment: Segment, found: Entries, verdicts: Sequence[Verdict | None]
     ) -> tuple[Upserts, list[int]]:
         last = {key: index for index, key in enumerate(found.keys)}
-        upserts, chosen = Upserts(), []
+        upserts, chosen, completed = Upserts(), [], []
         changes, lsns, rows, events = segment.changes, segment.lsns, found.rows, found.events
         for key, index in last.items():
             verdict, row = verdicts[index], rows[index]
@@ -382,11 +382,12 @@ class _Lane:
             position = (lsns[event], changes[event][4])
             if index in found.origins:
                 upserts.partials.append(Partial(row, found.origins[index], position))
+                completed.append(index)
             else:
                 upserts.rows.append(row)
                 upserts.positions.append(position)
                 chosen.append(index)
-        return upserts, chosen
+        return upserts, chosen + completed
 
     def _count(self, segment: Segment, found: Entries, verdicts: Sequence[Verdict | None]) -> None:
         masked = bool(self.sink.masks.get(segment.relation.name))
@@ -427,6 +428,7 @@ class _Lane:
                     _payload(names, row),
                     self.uid,
                     parked_at,
+                    verdict.detail,
                 )
             )
         self._target.dead_letter.park(letters)
@@ -515,6 +517,11 @@ def _discard(database: Database, uids: Sequence[str]) -> None:
             .returning(flushes.c.id)
         ).scalars()
         release(connection, list(gone))
+
+
+def _rejected(verdict: Verdict, columns: str) -> Verdict:
+    detail = f"the sink's type cannot hold the value of {columns}"
+    return Verdict(Action.PARK, verdict.decision_id, ("cdc.sink_rejected",), detail)
 
 
 def _value(value: object) -> str | None:

@@ -75,11 +75,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """One class's answer; compared by identity, so that rows are counted without hashing texts."""
+    """One class's answer; compared by identity, so that rows are counted without hashing texts.
+
+    ``detail`` says in words what the codes leave open, without any value.
+    """
 
     action: Action
     decision_id: str
     codes: tuple[str, ...]
+    detail: str = ""
 
 
 class Gate:

@@ -92,7 +92,8 @@ def _replay_page(
     candidates = _candidates(target, sink, relation, letters, report, marks)
     columns = [[_text(row[i]) for _, row in candidates] for i in guards]
     verdicts = gate.judge(columns, len(candidates)) if candidates else []
-    refused = set(session.rejected(relation, [row for _, row in candidates]))
+    tried = Upserts([row for _, row in candidates], [(x.lsn, x.seq) for x, _ in candidates])
+    refused = {index for index, _ in session.rejected(relation, tried)}
     held = session.positions(relation, [key_of(relation, row) for _, row in candidates])
     upserts = Upserts()
     # 2. And only where the sink has nothing newer.
