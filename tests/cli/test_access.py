@@ -68,6 +68,9 @@ def test_a_question_says_who_may_what(folder: Path, opa: Path) -> None:
         (["cdc", "destroy"], "deploy shop-to-us"),
         (["cdc", "dlq", "discard", "1"], "erase shop-to-us"),
         (["opa", "release", "stable", "1", "--reason", "r"], "configure channel:stable"),
+        (["opa", "token", "pod-1"], "configure *"),
+        (["opa", "token", "pod-1", "--revoke"], "configure *"),
+        (["lineage", "dlq", "replay"], "lineage *"),
     ],
 )
 def test_a_command_that_is_not_permitted_ends_with_1(

@@ -21,7 +21,9 @@ from dataspine.web.problem import problem
 
 def application(database: Database) -> ASGIApp:
     app = FastAPI()
-    app.include_router(lineage.router(LineageStore(database), Outbox(database)))
+    app.include_router(
+        lineage.router(LineageStore(database), Outbox(database), permit=lambda: None)
+    )
 
     async def known(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, DataSpineError)

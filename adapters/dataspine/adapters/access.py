@@ -2,7 +2,8 @@
 
 Asked before every change that has no point of its own to say who may make it. What a trusted
 signature authorises, publications and rollbacks of bundles, is not asked: a bundle that denies
-everything could not be left.
+everything could not be left. What has to work before a bundle is there asks about those who logged
+in alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "ERASE",
     "EVERYTHING",
     "IMPORT",
+    "LINEAGE",
     "PROMOTE",
     "PUBLISH",
     "ROLLBACK",
@@ -32,11 +34,13 @@ __all__ = [
     "channel",
     "obtain",
     "require",
+    "require_unless_local",
 ]
 
 POINT = "api.access"
 PUBLISH, IMPORT, CONFIGURE, ERASE = "publish", "import", "configure", "erase"
 DEPLOY, APPROVE, PROMOTE, ROLLBACK = "deploy", "approve", "promote", "rollback"
+LINEAGE = "lineage"
 # Resource of what concerns every subject.
 EVERYTHING = "*"
 
@@ -88,6 +92,12 @@ def require(session: Session, permission: str, resource: str) -> None:
     if permit.decision is not None:
         session.journal.note(permit.decision, name=resource, actor=session.principal, acted=True)
         permit.keep()
+
+
+def require_unless_local(session: Session, permission: str, resource: str) -> None:
+    """As ``require``, without a question about the local user, whom nothing denies anything."""
+    if not session.principal.local:
+        require(session, permission, resource)
 
 
 def obtain(session: Session, permission: str, resource: str) -> Permit:

@@ -23,9 +23,11 @@ from dataspine.decisions.sidecar import access as application_access
 
 __all__ = [
     "discovery_bundle",
+    "issue_token",
     "plan",
     "publish_discovery",
     "release",
+    "revoke_token",
     "write_files",
     "write_secret",
 ]
@@ -92,10 +94,22 @@ def write_files(session: Session, sidecar: Sidecar, folder: Path) -> list[str]:
         "application-token": token,
     }
     if sidecar.authenticated:
-        files["instance-token"] = session.fleet.tokens.issue(sidecar.instance, actor=session.actor)
+        files["instance-token"] = issue_token(session, sidecar.instance)
     for name, text in files.items():
         write_secret(folder / name, text)
     return sorted(files)
+
+
+def issue_token(session: Session, instance: str) -> str:
+    """Issue an instance's token, which ends the one before."""
+    access.require_unless_local(session, access.CONFIGURE, access.EVERYTHING)
+    return session.fleet.tokens.issue(instance, actor=session.actor)
+
+
+def revoke_token(session: Session, instance: str) -> None:
+    """End an instance's token."""
+    access.require_unless_local(session, access.CONFIGURE, access.EVERYTHING)
+    session.fleet.tokens.revoke(instance)
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -118,6 +118,8 @@ def replay(
     receiver: Annotated[str | None, typer.Option(help="Only this receiver's.")] = None,
 ) -> None:
     """Let dead events be sent once more; the file of dead letters keeps its lines."""
+    from dataspine.adapters import access
+
     chosen = options()
     with chosen.session() as session:
         names = [each.name for each in session.workspace.settings.receivers]
@@ -128,6 +130,7 @@ def replay(
                 remedy=f"Known: {', '.join(names) or 'none'}. See lineage in spine.yaml.",
                 code="lineage.unknown_receiver",
             )
+        access.require_unless_local(session, access.LINEAGE, access.EVERYTHING)
         with session.database.begin() as connection:
             again = session.outbox.retry_dead(connection, receiver=receiver)
         running = advertised(session.workspace.state) is not None

@@ -130,16 +130,16 @@ def token(
     revoke: Annotated[bool, typer.Option("--revoke", help="End its token instead.")] = False,
 ) -> None:
     """Issue a sidecar's token, which ends the one before; only its hash is kept."""
-    from dataspine.adapters.sidecar import write_secret
+    from dataspine.adapters.sidecar import issue_token, revoke_token, write_secret
 
     chosen = options()
     with chosen.session() as session:
         if revoke:
-            session.fleet.tokens.revoke(instance)
+            revoke_token(session, instance)
             chosen.output.document({"instance": instance, "revoked": True})
             chosen.output.say(f"{instance} has no token any more")
             return
-        secret = session.fleet.tokens.issue(instance, actor=session.actor)
+        secret = issue_token(session, instance)
     if file is not None:
         write_secret(file, secret)
     shown = secret if file is None else str(file)

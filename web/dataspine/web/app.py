@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from dataspine.adapters.access import EVERYTHING, LINEAGE, require_unless_local
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError, InputError, NotFoundError
 from dataspine.web import (
@@ -59,7 +60,11 @@ def create_app(
         routes.router(session),
         fleet.router(session),
         bundles.router(session),
-        lineage.router(session.lineage, session.outbox),
+        lineage.router(
+            session.lineage,
+            session.outbox,
+            permit=lambda: require_unless_local(session, LINEAGE, EVERYTHING),
+        ),
     ):
         app.include_router(made)
     app.add_exception_handler(DataSpineError, _known)

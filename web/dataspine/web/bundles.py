@@ -79,6 +79,8 @@ def _add_bundles(routes: APIRouter, session: Session) -> None:
     @routes.post("/bundles", status_code=201)
     def reserve(asked: Reservation) -> dict[str, Any]:
         """Reserve the sequence to sign a content for; asked again, the same one."""
+        # No signature authorises it yet, and numbers that are given are never given back.
+        access.require_unless_local(session, access.PUBLISH, access.channel(asked.channel))
         sequence = bundle_publish.reserve(session, asked.channel, asked.digest)
         return {"channel": asked.channel, "digest": asked.digest, "sequence": sequence}
 
@@ -153,9 +155,8 @@ def _add_channels(routes: APIRouter, session: Session) -> None:
     @routes.post("/channels/{channel}/rollback", status_code=201)
     def rollback(channel: str, asked: Rollback) -> dict[str, Any]:
         """Publish an earlier content again, signed with the key that this service was given."""
-        if not session.principal.local:
-            # Elsewhere whoever rolls back holds the key; here it is lent.
-            access.require(session, access.ROLLBACK, access.channel(channel))
+        # Elsewhere whoever rolls back holds the key; here it is lent.
+        access.require_unless_local(session, access.ROLLBACK, access.channel(channel))
         return bundle_publish.rollback(
             session, channel, to=str(asked.to), reason=asked.reason, key=_own_key()
         ).document()
@@ -174,6 +175,8 @@ def _add_channels(routes: APIRouter, session: Session) -> None:
     )
     def promote(channel: str, asked: Proposed) -> JSONResponse:
         """Promote a published bundle: 201 active, 200 was already, 403 denied with the decision."""
+        # An empty channel takes its first bundle unasked, and the key is lent.
+        access.require_unless_local(session, access.PROMOTE, access.channel(channel))
         key = _own_key()
         candidate = bundle_promote.published_candidate(session, asked.revision)
         return _answer(bundle_promote.promote(session, candidate, channel, key=key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
@@ -35,20 +36,24 @@ Node = Annotated[str, Query(alias="nodeId", min_length=1, max_length=8192)]
 Direction = Literal["both", "upstream", "downstream"]
 
 
-def router(store: LineageStore, outbox: Outbox) -> APIRouter:
-    """Return the routes of ingest, reading and the page."""
+def router(store: LineageStore, outbox: Outbox, *, permit: Callable[[], None]) -> APIRouter:
+    """Return the routes of ingest, reading and the page.
+
+    ``permit`` raises when whoever calls may not write lineage.
+    """
     routes = APIRouter(tags=["lineage"])
-    _add_ingest(routes, store)
+    _add_ingest(routes, store, permit)
     _add_reading(routes, store)
     _add_page(routes, store, outbox)
     return routes
 
 
-def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
+def _add_ingest(routes: APIRouter, store: LineageStore, permit: Callable[[], None]) -> None:
     @routes.post("/api/v1/lineage", status_code=201, openapi_extra=EVENT)
     async def ingest(request: Request) -> JSONResponse:
         """Take one run, job or dataset event; a known one is taken again without effect."""
         event = await read_json(request, max_bytes=MAX_EVENT)
+        await run_in_threadpool(permit)
         return await run_in_threadpool(_ingest, store, event)
 
     @routes.post("/api/v1/lineage/batch", openapi_extra=EVENTS)
@@ -61,6 +66,7 @@ def _add_ingest(routes: APIRouter, store: LineageStore) -> None:
                 where="body",
                 remedy="Send the bare array, in parts when it is longer.",
             )
+        await run_in_threadpool(permit)
         return await run_in_threadpool(_ingest_batch, store, events)
 
 
