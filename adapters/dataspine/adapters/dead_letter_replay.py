@@ -16,6 +16,7 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.event import Relation
 from dataspine.cdc.replay import ReplayReport
 from dataspine.cdc.replay import replay as replay_rows
+from dataspine.cdc.route import load_route
 from dataspine.cdc.state import StoredRoute
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
@@ -102,6 +103,6 @@ def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
 
 def discard(session: Session, path: Path, letter: int) -> None:
     """Give one of the route's parked rows up for good."""
-    access.require(session, access.ERASE, applied_route.stored(session, path).name)
+    access.require(session, access.ERASE, load_route(path).name)
     with dead_letters(session, path) as store:
         store.discard(letter)
