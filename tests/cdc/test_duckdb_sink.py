@@ -228,3 +228,45 @@ def test_store_of_dead_letters_from_before_details_opens(tmp_path: Path) -> None
     store = DeadLetterStore(path, "r")
     assert store.letters() == []
     store.close()
+
+
+# -- names that a sink cannot have ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("relation", "code", "problem", "remedy"),
+    [
+        (
+            table("_Spine", ("id", "int4")),
+            "cdc.name_reserved",
+            "the name '_Spine' in the table public._Spine is reserved",
+            "Rename it at the source: a sink's own names begin with _spine.",
+        ),
+        (
+            table("people", ("id", "int4"), ("_spine_lsn", "int8")),
+            "cdc.name_reserved",
+            "the name '_spine_lsn' in the table public.people is reserved",
+            "Rename it at the source: a sink's own names begin with _spine.",
+        ),
+        (
+            table("people", ("id", "int4"), ("V", "text"), ("v", "text")),
+            "cdc.names_equal",
+            "the columns 'V' and 'v' of the table public.people differ in case alone",
+            "Rename one at the source: names in a sink are equal whatever their case.",
+        ),
+    ],
+    ids=["table", "column", "case"],
+)
+def test_name_that_a_sink_cannot_have_is_refused(
+    sink: DuckDbSink, relation: Relation, code: str, problem: str, remedy: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        put(sink, relation)
+    expected = {"code": code, "problem": problem, "where": "eu", "remedy": remedy, "retry": False}
+    assert caught.value.document() == expected
+
+
+def test_names_that_duckdb_tells_apart_are_taken(sink: DuckDbSink) -> None:
+    """DuckDB ignores the case of ASCII letters alone."""
+    put(sink, table("people", ("id", "int4"), ("Ä", "text"), ("ä", "text")), ("1", "a", "b"))
+    assert rows_of(sink, 'SELECT "Ä", "ä" FROM people') == [("a", "b")]

@@ -67,3 +67,28 @@ def test_fault_is_refused_with_its_line(
         load_route(path)
     assert caught.value.where == f"{path}:{where}"
     assert word in caught.value.problem
+
+
+def test_two_tables_of_one_short_name_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "route.yaml"
+    second = "      - {name: crm.People, homes: [EU], home: {constant: DE}}\n"
+    path.write_text(GOOD.replace("sinks:\n", f"{second}sinks:\n"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_route(path)
+    assert caught.value.document() == {
+        "code": "cdc.names_equal",
+        "problem": "the tables public.people and crm.People are both People at a sink, which has"
+        " no schemas and no case",
+        "where": f"{path}:11",
+        "remedy": "Capture one of them by another route, into another sink file; or rename it at"
+        " the source.",
+        "retry": False,
+    }
+
+
+def test_one_sink_file_in_two_spellings_is_one_path(tmp_path: Path) -> None:
+    path = tmp_path / "route.yaml"
+    second = "  - {name: two, kind: duckdb, region: eu-west-1, path: ./lake.duckdb}\n"
+    path.write_text(GOOD.replace("dead-letter:\n", f"{second}dead-letter:\n"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"the sink path 'lake\.duckdb' stands twice"):
+        load_route(path)

@@ -19,6 +19,7 @@ from dataspine.bundles import verify
 from dataspine.cdc.key import load_key
 from dataspine.cdc.postgres import CatalogTable, PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
+from dataspine.cdc.sink_table import require_names
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
 from dataspine.decisions.decision import Decision, DecisionInput
@@ -159,6 +160,7 @@ def _question(
     for source in route.sources:
         for table in source.tables:
             relation = described[table.short_name].relation
+            require_names(relation, f"{route.path}:{table.line}")
             keys = {c.name for c in relation.columns if c.key}
             names = [c.name for c in relation.columns]
             tables.append(_table_facts(session, source.name, table, names, keys))

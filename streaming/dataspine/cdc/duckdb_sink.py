@@ -18,9 +18,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dataspine.cdc._sink_table import fold, quoted, require_names, sink_type, tried
 from dataspine.cdc.event import UNCHANGED, Column, Relation, Row
 from dataspine.cdc.mask import KEY_METHODS, Masker
+from dataspine.cdc.sink_table import fold, quoted, require_names, sink_type, tried
 from dataspine.core.errors import InputError, UnavailableError
 
 __all__ = ["DuckDbSink", "Partial", "SinkSession", "Upserts"]

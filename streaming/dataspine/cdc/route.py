@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataspine.cdc.sink_table import fold
 from dataspine.core.document import Document, load_document
 from dataspine.core.errors import InputError
 
@@ -141,9 +143,10 @@ def _route(document: Document, path: Path) -> Route:
     )
     _require_unique(document, "source", ((s.name, s.line) for s in route.sources))
     _require_unique(document, "sink", ((s.name, s.line) for s in route.sinks))
-    _require_unique(document, "sink path", ((s.path, s.line) for s in route.sinks))
+    paths = ((os.path.normpath(s.path), s.line) for s in route.sinks)
+    _require_unique(document, "sink path", paths)
     tables = [t for s in route.sources for t in s.tables]
-    _require_unique(document, "table", ((t.short_name, t.line) for t in tables))
+    _require_table_names(document, tables)
     _require_masked_tables(document, route, {t.short_name for t in tables})
     return route
 
@@ -204,6 +207,21 @@ def _require_unique(document: Document, what: str, named: Iterable[tuple[str, in
                 remedy="Name each once.",
             )
         seen.add(name)
+
+
+def _require_table_names(document: Document, tables: Iterable[Table]) -> None:
+    seen: dict[str, Table] = {}
+    for table in tables:
+        other = seen.setdefault(fold(table.short_name), table)
+        if other is not table:
+            raise InputError(
+                f"the tables {other.name} and {table.name} are both {table.short_name} at a sink,"
+                " which has no schemas and no case",
+                where=f"{document.name}:{table.line}",
+                remedy="Capture one of them by another route, into another sink file; or rename"
+                " it at the source.",
+                code="cdc.names_equal",
+            )
 
 
 def _require_masked_tables(document: Document, route: Route, tables: set[str]) -> None:
