@@ -158,6 +158,35 @@ def test_lost_slot_starts_over_without_stale_rows_or_stale_letters(world: World)
     assert world.rows("eu") == {"2": ("BR", "b"), "4": ("DE", "new")}
 
 
+def test_status_says_since_when_a_route_fails_and_what_to_do(world: World) -> None:
+    times = iter(range(1_000))
+    seen: list[tuple[object, ...]] = []
+
+    class Refused(MemorySource):
+        def prepare(self, on_wait: Callable[[str], None]) -> int:
+            if len(seen) < 6:
+                raise UnavailableError(
+                    "wrong", where="route r, source shop", remedy="Correct it.", code="cdc.x"
+                )
+            return super().prepare(on_wait)
+
+    def told(status: Status) -> None:
+        row = (status.state, status.problem, status.where, status.remedy, status.failing_since)
+        seen.append(row)
+
+    source = Refused([], [], threading.Event())
+    runner = Runner(world.target, {"shop": source}, on_status=told, now=lambda: float(next(times)))
+    runner.run(source.stop)
+    first = seen[1][-1]
+    assert first is not None
+    waits = [
+        ("snapshot", "", "", "", first),
+        ("waiting", "cdc.x: wrong", "route r, source shop", "Correct it.", first),
+    ]
+    assert seen[:7] == [("snapshot", "", "", "", None), waits[1], *waits, *waits, waits[0]]
+    assert seen[7] == ("streaming", "", "", "", None)
+
+
 def test_foreign_slot_ends_the_route_untouched(world: World) -> None:
     world.run(MemorySource([("1", "DE", "a")], [], threading.Event()))
 

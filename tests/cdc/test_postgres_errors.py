@@ -76,7 +76,7 @@ def test_wal_level_is_checked_before_anything_is_created() -> None:
     [
         ("", InputError, "cdc.privilege"),  # may not read
         ("GRANT SELECT ON t TO {role}", InputError, "cdc.privilege"),  # may not publish
-        ("ALTER TABLE t OWNER TO {role}", UnavailableError, "cdc.source_unavailable"),
+        ("ALTER TABLE t OWNER TO {role}", InputError, "cdc.privilege"),  # may not replicate
     ],
 )
 def test_a_missing_privilege_leaves_nothing_behind(
@@ -136,6 +136,75 @@ def test_a_slot_of_another_database_is_left_alone(
     finally:
         cursor.execute("SELECT pg_drop_replication_slot('foreign_slot')::text")
         other.close()
+
+
+REFUSALS = {
+    "user=postgres password=wrong": (
+        UnavailableError,
+        "cdc.login_refused",
+        "user or password is wrong",
+        "Correct them, at the server or in the connection string; that is read at the start.",
+    ),
+    "user=postgres": (
+        UnavailableError,
+        "cdc.login_refused",
+        "the server wants a password",
+        "Write it into the connection string.",
+    ),
+    "user=nobody": (
+        UnavailableError,
+        "cdc.login_refused",
+        "the role does not exist",
+        "Create it, or correct the connection string.",
+    ),
+    "user=outsider": (
+        UnavailableError,
+        "cdc.login_refused",
+        "pg_hba.conf does not let this client in",
+        "Allow it there, then reload the server.",
+    ),
+    "user=trusted dbname=hunter2": (
+        UnavailableError,
+        "cdc.database_missing",
+        "the database does not exist",
+        "Check the connection string.",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[DemoCluster]:
+    """A server that wants passwords, but for one role."""
+    with DemoCluster() as own:
+        connection = psycopg2.connect(own.dsn())
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE postgres PASSWORD 'hunter2'")
+            cursor.execute("CREATE ROLE trusted LOGIN")
+            (own.folder / "data/pg_hba.conf").write_text(
+                "local all trusted,nobody trust\nlocal all postgres scram-sha-256\n"
+            )
+            cursor.execute("SELECT pg_reload_conf()")
+        connection.close()
+        yield own
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("login", REFUSALS)
+def test_what_a_server_has_against_a_login_is_said(guarded: DemoCluster, login: str) -> None:
+    kind, code, problem, remedy = REFUSALS[login]
+    one = PostgresSource(
+        f"host={guarded.folder} port=5432 dbname=postgres {login}", ["t"], "s", "p", "route r"
+    )
+    with pytest.raises(kind) as caught:
+        one.check()
+    assert caught.value.document() == {
+        "code": code,
+        "problem": problem,
+        "where": "route r",
+        "remedy": remedy,
+        "retry": True,
+    }
 
 
 def test_an_unreachable_server_is_unavailable_and_unnamed() -> None:

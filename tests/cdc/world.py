@@ -111,10 +111,10 @@ class MemorySource:
     beats: int = 0
     done: Callable[[], bool] = lambda: True
 
-    def prepare(self) -> int:
+    def prepare(self, on_wait: Callable[[str], None]) -> int:
         return self.point
 
-    def snapshot(self) -> Iterator[Batch]:
+    def snapshot(self, on_wait: Callable[[str], None]) -> Iterator[Batch]:
         changes = [Change(Op.INSERT, PEOPLE, r, None, i) for i, r in enumerate(self.snapshot_rows)]
         half = len(changes) // 2
         yield Batch(self.point, changes[:half], None, snapshot=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import psycopg2
 import pytest
 from tests import shop_route as deployed
 
@@ -15,6 +16,7 @@ from dataspine.adapters import schema_publish
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
+from dataspine.cdc.state import RouteStore
 from dataspine.cli import shop
 from dataspine.core.workspace import Workspace
 
@@ -81,6 +83,38 @@ def finish(workspace: Workspace, route: subprocess.Popen[bytes], events: int) ->
         (parked,) = letters.execute(query).fetchone()
     letters.close()
     assert held == [(events - CUSTOMERS - parked,) * 2]
+
+
+def test_interrupt_is_heard_while_a_transaction_at_the_source_is_open(
+    workspace: Workspace, cluster: DemoCluster
+) -> None:
+    other = psycopg2.connect(cluster.dsn("shop"), application_name="payroll")
+    other.cursor().execute("SELECT pg_current_xact_id()::text")
+    log = workspace.root / "log"
+    child = deployed.start(workspace, log=log)
+    problem = f"waits for a transaction at the source: process {other.info.backend_pid} (payroll)"
+    try:
+        deployed.wait(lambda: deployed.state(workspace)[1].startswith(problem))
+        # The status goes on, so that the route neither looks silent nor its lag fine.
+        waited = RouteStore(workspace.database).get(deployed.NAME)
+        deployed.wait(
+            lambda: (
+                RouteStore(workspace.database)
+                .get(deployed.NAME)
+                .status["lag"][deployed.SINK]["p95"]
+                > waited.status["lag"][deployed.SINK]["p95"]
+            )
+        )
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 130
+    finally:
+        child.kill()
+        child.wait()
+    assert f"snapshot {problem}" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert deployed.rows(cluster.dsn("shop"), "SELECT slot_name FROM pg_replication_slots") == []
+    assert deployed.rows(cluster.dsn("shop"), "SELECT pubname FROM pg_publication") == []
+    other.close()
 
 
 def test_restarted_server_is_waited_for(

@@ -233,6 +233,13 @@ def test_status_is_told_on_the_command_line(workspace: Workspace, spine: Spine) 
     assert (document["state"], document["since"]) == ("streaming", past)
     assert document["outcomes"] == {"us-lake": deployed.outcomes(workspace)}
 
+    fault = {"problem": "cdc.x: wrong", "where": "route r", "remedy": "Do it."}
+    said(workspace, state="waiting", failing_since=past, **fault)
+    lines = spine(*command).stdout.splitlines()
+    assert lines[1:3] == ["  cdc.x: wrong", f"  (route r, since {past}) Do it."]
+    assert lines[3].split() == ["lag", "us-lake", "at", "least", "0.50", "s"]
+    said(workspace, **dict.fromkeys((*fault, "failing_since"), ""))
+
     said(workspace, state="streaming", at=past, since=past, fresh_seconds=15)
     (document,) = spine(*command, "--json").document
     assert (document["state"], document["since"]) == ("silent", past)

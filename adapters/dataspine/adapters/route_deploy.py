@@ -149,7 +149,7 @@ def _describe(session: Session, route: Route) -> dict[str, CatalogTable]:
     described: dict[str, CatalogTable] = {}
     for source in route.sources:
         with contextlib.closing(open_source(session, route, source.name)) as opened:
-            described |= {table.relation.name: table for table in opened.tables()}
+            described |= {table.relation.name: table for table in opened.check()}
     return described
 
 
@@ -217,6 +217,7 @@ def open_source(session: Session, route: Route, name: str) -> PostgresSource:
         [t.name for t in source.tables],
         slot=slot,
         publication=slot,
+        label=f"route {route.name}, source {name}",
     )
 
 

@@ -8,6 +8,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ class _Teller:
             self._emit("RUNNING", error=status.problem)
 
     def failed(self, error: DataSpineError) -> None:
-        self._write({**self._last, "state": "failed", "problem": str(error)})
+        fault = {"problem": str(error), "where": error.where, "remedy": error.remedy}
+        self._write({**self._last, "state": "failed", **fault})
 
     def _write(self, document: dict[str, Any]) -> None:
         at = rfc3339(self._session.clock())
@@ -165,10 +167,17 @@ def _emit(
         session.outbox.write(connection, event)
 
 
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else rfc3339(datetime.fromtimestamp(seconds, UTC))
+
+
 def _status(status: Status) -> dict[str, Any]:
     return {
         "state": status.state,
         "problem": status.problem,
+        "where": status.where,
+        "remedy": status.remedy,
+        "failing_since": _time(status.failing_since),
         "outcomes": {sink: dict(counts) for sink, counts in status.outcomes.items()},
         "lag": {sink: lag.document() for sink, lag in status.lag.items()},
         "positions": {name: dict(held) for name, held in status.positions.items()},

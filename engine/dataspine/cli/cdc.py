@@ -64,14 +64,15 @@ def run(route: RouteFile = None) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    states: list[str] = []
+    notes: list[str] = []
 
     def told(status: dict[str, Any]) -> None:
-        if not states:
+        if not notes:
             _print_asking(chosen, status["asks_per_class"])
-        if not states or states[-1] != status["state"]:
-            states.append(status["state"])
-            chosen.output.note(f"{status['state']} {status['problem']}".rstrip())
+        note = " ".join(filter(None, (status["state"], status["problem"], _advice(status))))
+        if notes[-1:] != [note]:
+            notes.append(note)
+            chosen.output.note(note)
 
     with chosen.deciding() as session:
         path = _path(chosen, route)
@@ -230,15 +231,26 @@ def _print_view(chosen: Options, view: routes.RouteView) -> None:
     chosen.output.say(Text.assemble((found["name"], "bold"), f"  {state}"))
     if found["problem"]:
         chosen.output.say(Text(f"  {found['problem']}"))
+    if advice := _advice(found):
+        chosen.output.say(Text(f"  {advice}"))
     _print_asking(chosen, found["asks_per_class"])
     chosen.output.facts(_measures(found))
     _print_outcomes(chosen, found["outcomes"])
+
+
+def _advice(status: Mapping[str, Any]) -> str:
+    """Say where a problem is, since when, and what to do about it."""
+    since = f"since {status['failing_since']}" if status.get("failing_since") else ""
+    place = ", ".join(filter(None, (status.get("where"), since)))
+    return " ".join(filter(None, (f"({place})" if place else "", status.get("remedy"))))
 
 
 def _measures(found: Mapping[str, Any]) -> dict[str, object]:
     measures: dict[str, object] = {}
     for sink, lag in found["lag"].items():
         text = f"p50 {lag['p50']:.2f} s, p95 {lag['p95']:.2f} s"
+        if found["running"] and found["state"] != "streaming":
+            text = f"at least {lag['p95']:.2f} s"  # nothing arrives until it streams
         measures[f"lag {sink}"] = text + (" (clocks differ)" if lag["skewed"] else "")
     for source, size in found["slot_lag_bytes"].items():
         measures[f"log kept {source}"] = f"{size:,} bytes"

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
@@ -16,6 +17,7 @@ from dataspine.cdc.pgoutput import PIECE_BYTES, PIECE_CHANGES, MalformedMessageE
 
 __all__ = ["copy_rows", "parse_rows"]
 
+_TICK = 0.2
 _ESCAPE = re.compile(r"\\(.)")
 _PLAIN = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -45,10 +47,16 @@ class _Pieces:
         if rows:
             self.put(rows)
 
+    def take(self) -> list[bytes] | None:
+        try:
+            return self.queue.get(timeout=_TICK)
+        except queue.Empty:
+            return []
+
     def put(self, piece: list[bytes] | None) -> None:
         while not self.stopped.is_set():
             try:
-                return self.queue.put(piece, timeout=0.2)
+                return self.queue.put(piece, timeout=_TICK)
             except queue.Full:
                 continue
         raise _StoppedError
@@ -57,7 +65,8 @@ class _Pieces:
 def copy_rows(connection: Connection, statement: sql.Composed, width: int) -> Iterator[list[Row]]:
     """Run the statement in a thread of its own and yield its rows, piece by piece.
 
-    The caller closes the connection afterwards when it does not read to the end.
+    An empty piece says that nothing came for a moment. The caller closes the connection afterwards
+    when it does not read to the end.
     """
     pieces = _Pieces()
     failure: list[BaseException] = []
@@ -75,14 +84,15 @@ def copy_rows(connection: Connection, statement: sql.Composed, width: int) -> It
     thread = threading.Thread(target=run, name="spine-copy", daemon=True)
     thread.start()
     try:
-        while (piece := pieces.queue.get()) is not None:
+        while (piece := pieces.take()) is not None:
             yield parse_rows(piece, width)
         if failure:
             raise failure[0]
     finally:
         pieces.stopped.set()
         if thread.is_alive() and not connection.closed:
-            connection.cancel()
+            with contextlib.suppress(psycopg2.Error):  # it broke: then nothing waits there
+                connection.cancel()
         thread.join()
 
 

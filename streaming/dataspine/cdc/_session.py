@@ -6,8 +6,10 @@ when it cannot connect, so that text is only searched, never passed on.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import psycopg2
@@ -24,14 +26,24 @@ from dataspine.core.errors import (
     UnavailableError,
 )
 
-__all__ = ["Session", "close"]
+__all__ = ["OnWait", "Session", "close"]
+
+# Called while the server makes us wait, with what for if that is known; raises to give up.
+OnWait = Callable[[str], None]
 
 # Values travel as text: these settings make the text the same whatever the server's defaults are.
 # With row security off a hidden row is an error, not a row that silently stays behind.
 _OPTIONS: Final = (
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=1 "
     "-c bytea_output=hex -c row_security=off -c search_path=pg_catalog -c statement_timeout=0 "
-    "-c idle_in_transaction_session_timeout=0"
+    "-c default_transaction_read_only=off"
+)
+# A role, a database or the owner's own options may limit sessions, and a snapshot takes its time. A
+# server knows only the limits of its own version, and refuses a session that names another one.
+_UNTIMED: Final = (
+    "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN"
+    " ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout',"
+    " 'idle_in_transaction_session_timeout')"
 )
 _PARAMETERS: Final[Mapping[str, str]] = {
     "client_encoding": "UTF8",
@@ -42,24 +54,77 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_TICK: Final = 0.1
+_LOOK: Final = 1.0  # between looks at what a statement waits for
+# A prepared transaction has no process and is number 0. Times are NULL for who may not see them.
+_BLOCKERS: Final = """
+SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', ''),
+       to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s))
+UNION ALL
+SELECT 'the prepared transaction ' || gid,
+       to_char(prepared AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+FROM pg_prepared_xacts WHERE 0 = ANY (pg_blocking_pids(%s))
+ORDER BY 2 NULLS LAST, 1 LIMIT 1
+"""
 # What libpq says when it cannot connect, by a part of its text: that text names host and user.
-_REFUSALS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("authentication failed", "the login was refused", "Check user and password."),
-    ("no password supplied", "the login was refused", "Check user and password."),
-    ("no pg_hba.conf entry", "the login was refused", "Allow this client in pg_hba.conf."),
+# A login may be put right at the server, so all of them but a missing right are worth a retry.
+_LOGIN: Final = (UnavailableError, "cdc.login_refused")
+_DATABASE: Final = (UnavailableError, "cdc.database_missing")
+_BUSY: Final = (UnavailableError, "cdc.source_unavailable")
+_REPLICATE: Final = (
+    (InputError, "cdc.privilege"),
+    "the role may not replicate",
+    "Grant it: ALTER ROLE … REPLICATION.",
+)
+_REFUSALS: Final[tuple[tuple[str, tuple[tuple[type[DataSpineError], str], str, str]], ...]] = (
     (
-        "walsender",
-        "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION.",
+        "password authentication failed",
+        (
+            _LOGIN,
+            "user or password is wrong",
+            "Correct them, at the server or in the connection string; that is read at the start.",
+        ),
     ),
     (
-        "WAL sender",
-        "the role may not replicate",
-        "Grant it: ALTER ROLE … REPLICATION.",
+        "no password supplied",
+        (_LOGIN, "the server wants a password", "Write it into the connection string."),
     ),
-    ("standby connections", "the server has no free walsender", "Raise max_wal_senders."),
-    ("does not exist", "the database or the role does not exist", "Check the connection string."),
-    ("too many", "the server has no free connection", "Raise max_connections, or try again."),
+    (
+        "authentication failed",
+        (_LOGIN, "the login was refused", "Check user, password and pg_hba.conf."),
+    ),
+    (
+        "no pg_hba.conf entry",
+        (
+            _LOGIN,
+            "pg_hba.conf does not let this client in",
+            "Allow it there, then reload the server.",
+        ),
+    ),
+    ("walsender", _REPLICATE),
+    ("WAL sender", _REPLICATE),
+    (
+        "standby connections",
+        (_BUSY, "the server has no free walsender", "Raise max_wal_senders."),
+    ),
+    (
+        'FATAL:  role "',
+        (_LOGIN, "the role does not exist", "Create it, or correct the connection string."),
+    ),
+    (
+        'FATAL:  database "',
+        (_DATABASE, "the database does not exist", "Check the connection string."),
+    ),
+    (
+        "too many",
+        (_BUSY, "the server has no free connection", "Raise max_connections, or try again."),
+    ),
+)
+_UNREACHED: Final = (
+    _BUSY,
+    "PostgreSQL cannot be reached",
+    "Check that it runs and where, then try again.",
 )
 # By SQLSTATE; whatever else the server says is taken for passing trouble.
 _FAILURES: Final[Mapping[str, tuple[type[DataSpineError], str, str]]] = {
@@ -85,6 +150,11 @@ _FAILURES: Final[Mapping[str, tuple[type[DataSpineError], str, str]]] = {
         "cdc.slot_lost",
         "If the server gave up the slot, destroy the route and start it with a new snapshot.",
     ),
+    "53100": (
+        UnavailableError,
+        "cdc.source_disk_full",
+        "Free disk space at the source; the route tries again.",
+    ),
     "53400": (UnavailableError, "cdc.slots_exhausted", "Raise max_replication_slots."),
 }
 _UNKNOWN: Final[tuple[type[DataSpineError], str, str]] = (
@@ -107,24 +177,27 @@ class Session:
         self._lock = threading.Lock()
 
     def connect(self, *, replication: bool = False) -> Connection:
-        """Open a connection in which every statement commits at once."""
+        """Open a connection in which every statement commits at once and none is timed out."""
+        factory = LogicalReplicationConnection if replication else Connection
+        connection: Connection | None = None
         try:
-            if replication:
-                return psycopg2.connect(self._dsn, connection_factory=LogicalReplicationConnection)
-            connection = psycopg2.connect(self._dsn)
+            connection = psycopg2.connect(self._dsn, connection_factory=factory)
+            if not replication:
+                connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(_UNTIMED)
         except psycopg2.Error as error:
+            close(connection)
+            if error.pgcode:
+                raise self.failure(error, "set up a connection") from None
             raise self._refusal(str(error)) from None
-        connection.autocommit = True
         return connection
 
     def _refusal(self, text: str) -> DataSpineError:
-        problem, remedy = next(
-            ((problem, remedy) for part, problem, remedy in _REFUSALS if part in text),
-            ("PostgreSQL cannot be reached", "Check that it runs and where, then try again."),
+        (kind, code), problem, remedy = next(
+            (refusal for part, refusal in _REFUSALS if part in text), _UNREACHED
         )
-        return UnavailableError(
-            problem, where=self._where, remedy=remedy, code="cdc.source_unavailable"
-        )
+        return kind(problem, where=self._where, remedy=remedy, code=code)
 
     def query(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """Run a statement on the control connection, which is opened again when it broke."""
@@ -140,6 +213,64 @@ class Session:
                 return _ask(self._control, statement, values)
             except psycopg2.Error as error:
                 raise self.failure(error, "ask the source") from None
+
+    def patiently(
+        self, connection: Connection, statement: str | sql.Composed, on_wait: OnWait
+    ) -> list[tuple[object, ...]]:
+        """Run a statement that may wait for others; return its rows.
+
+        It runs in a thread of its own: inside the driver no signal would be heard.
+        """
+        rows: list[tuple[object, ...]] = []
+        failure: list[BaseException] = []
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    rows.extend(cursor.fetchall() if cursor.description else [])
+            except BaseException as error:  # raised again in the waiting thread
+                failure.append(error)
+            done.set()
+
+        wait = self.watched(connection, on_wait)
+        threading.Thread(target=run, name="spine-statement", daemon=True).start()
+        try:
+            while not done.wait(_TICK):
+                wait()
+        finally:
+            if not done.is_set():
+                # The server would go on waiting for a client that is gone.
+                self.query("SELECT pg_cancel_backend(%s)", (connection.info.backend_pid,))
+                done.wait()
+        if failure:
+            raise failure[0]
+        return rows
+
+    def watched(self, connection: Connection, on_wait: OnWait) -> Callable[[], None]:
+        """Return what to call while the connection is busy: it tells ``on_wait`` who blocks it."""
+        pid = connection.info.backend_pid
+        due = time.monotonic() + _LOOK
+        blocker = ""
+
+        def wait() -> None:
+            nonlocal due, blocker
+            if time.monotonic() >= due:
+                blocker = self._blocker(pid)
+                due = time.monotonic() + _LOOK
+            on_wait(blocker)
+
+        return wait
+
+    def _blocker(self, pid: int) -> str:
+        rows: list[tuple[object, ...]] = []
+        with contextlib.suppress(DataSpineError):  # the statement itself says what is wrong
+            rows = self.query(_BLOCKERS, (pid, pid))
+        if not rows:
+            return ""
+        who, since = rows[0]
+        return f"waits for a transaction at the source: {who}, open since {since or 'some time'}"
 
     def execute(self, what: str, statement: sql.Composed) -> None:
         """Run a statement without an answer on a connection of its own."""
@@ -166,9 +297,10 @@ class Session:
 
 
 def close(connection: Connection | None) -> None:
-    """Close a connection, if it is one and open."""
+    """Close a connection, if it is one and open; what is closed any way does not complain."""
     if connection is not None and not connection.closed:
-        connection.close()
+        with contextlib.suppress(psycopg2.Error):
+            connection.close()
 
 
 def _ask(

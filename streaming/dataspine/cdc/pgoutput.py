@@ -1,7 +1,8 @@
 """PostgreSQL's logical replication messages (pgoutput, protocol 1) as batches of changes.
 
 The decoder keeps no more than one piece of a transaction. Whatever it is fed, it answers with a
-batch, with nothing, or with ``MalformedMessageError``: what cannot be read stops its route.
+batch, with nothing, or with ``MalformedMessageError``: what cannot be read stops its route. A key
+that changed meanwhile is no fault of the stream: ``KeyChangedError``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from dataspine.cdc.event import (
     Relation,
     Row,
 )
-from dataspine.core.errors import InputError
+from dataspine.core.errors import ConflictError, InputError
 
-__all__ = ["PIECE_BYTES", "PIECE_CHANGES", "Decoder", "MalformedMessageError", "type_name"]
+__all__ = [
+    "PIECE_BYTES",
+    "PIECE_CHANGES",
+    "Decoder",
+    "KeyChangedError",
+    "MalformedMessageError",
+    "type_name",
+]
 
 PIECE_CHANGES: Final = 5_000
 PIECE_BYTES: Final = 16 * 1024 * 1024
@@ -83,6 +91,19 @@ class MalformedMessageError(InputError):
             problem,
             where="replication stream",
             remedy="Check that the slot uses pgoutput; then destroy the route and start it again.",
+        )
+
+
+class KeyChangedError(ConflictError):
+    """The stream describes a table from before, or after, its key got other columns or names."""
+
+    code = "cdc.key_changed"
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"the key of {table} is not the one that the stream describes",
+            where="replication stream",
+            remedy="Run the route: it starts over with a new snapshot.",
         )
 
 
@@ -299,7 +320,7 @@ def _fill(row: Row, old: Row, *, whole: bool) -> Row:
 def _with_keys(name: str, columns: list[Column], catalog: Relation) -> list[Column]:
     keys = {column.name for column in catalog.columns if column.key}
     if not keys <= {column.name for column in columns}:
-        raise MalformedMessageError(f"the key columns of {name} are not what the catalog says")
+        raise KeyChangedError(name)
     return [Column(column.name, column.type, column.name in keys) for column in columns]
 
 

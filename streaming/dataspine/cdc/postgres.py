@@ -20,7 +20,7 @@ from psycopg2.extras import ReplicationCursor
 
 from dataspine.cdc._catalog import CatalogTable, read_tables
 from dataspine.cdc._copy import copy_rows
-from dataspine.cdc._session import Session, close
+from dataspine.cdc._session import OnWait, Session, close
 from dataspine.cdc.event import HEARTBEAT, Batch, Change, Commit, Op, Relation, Row
 from dataspine.cdc.pgoutput import Decoder
 from dataspine.core.clock import utc_now
@@ -41,6 +41,9 @@ _PATIENCE: Final = 10.0  # for another process to let go of the slot
 _LOOK: Final = 0.02
 
 
+def _patient(_blocker: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SlotState:
     """How far the slot is: ``lag_bytes`` of WAL are kept for it, all of it if it is ``lost``."""
@@ -55,11 +58,14 @@ class PostgresSource:
     """Tables of one database, captured through one slot and one publication.
 
     ``tables`` are ``schema.table``, or ``table`` in schema public. All errors are
-    ``DataSpineError`` with a remedy; ``UnavailableError`` means that a retry may help. One thread
-    streams and confirms; ``heartbeat``, ``slot_state`` and ``relations`` may run in another.
+    ``DataSpineError`` with a remedy; ``UnavailableError`` means that a retry may help. ``label``
+    names the source in them, in place of the slot. One thread streams and confirms; ``heartbeat``,
+    ``slot_state`` and ``relations`` may run in another.
     """
 
-    def __init__(self, dsn: str, tables: Sequence[str], slot: str, publication: str) -> None:
+    def __init__(
+        self, dsn: str, tables: Sequence[str], slot: str, publication: str, label: str = ""
+    ) -> None:
         for name in (slot, publication):
             if not _NAME.fullmatch(name):
                 raise InputError(
@@ -70,10 +76,11 @@ class PostgresSource:
         if not tables or len(set(map(_split, tables))) != len(tables):
             raise InputError(
                 "the source needs tables, each named once",
-                where=slot,
+                where=label or slot,
                 remedy="List them as schema.table.",
             )
-        self._session = Session(dsn, slot)
+        self._where = label or slot
+        self._session = Session(dsn, self._where)
         self._names = tuple(map(_split, tables))
         self._slot = slot
         self._publication = publication
@@ -98,50 +105,54 @@ class PostgresSource:
         """Describe the tables as ``relations`` does, with the numbers of their columns."""
         return self._tables()
 
-    def prepare(self) -> int:
+    def check(self) -> tuple[CatalogTable, ...]:
+        """Describe the tables, or say why ``prepare`` could not capture them; create nothing."""
+        tables = self._tables()
+        self._require_server(tables)
+        # Only the server knows who may replicate: some hosts grant it by a role of their own. A
+        # slot that exists is proof, and its stream may have the last connection.
+        if self.slot_state() is None:
+            close(self._session.connect(replication=True))
+        return tables
+
+    def prepare(self, on_wait: OnWait = _patient) -> int:
         """Create publication and slot; return the consistent point, where the snapshot stands.
 
-        Keeps the snapshot open until ``snapshot`` ended. On failure neither is left behind. Raises
-        ``ConflictError`` when either exists: a finished snapshot streams on without ``prepare``,
-        an unfinished one starts over after ``destroy``.
+        Keeps the snapshot open until ``snapshot`` ended. A slot waits for every transaction that
+        is open: ``on_wait`` hears of it ten times a second, and may raise. On failure neither is
+        left behind. Raises ``ConflictError`` when either exists: a finished snapshot streams on
+        without ``prepare``, an unfinished one starts over after ``destroy``.
         """
         # 1. Everything that can be known beforehand.
         tables = self._tables()
         self._require_server(tables)
+        self._require_new()
         # 2. The publication first: the slot's history must know it.
         self._published = None
-        self._session.execute(
-            "create the publication",
-            sql.SQL(
-                "CREATE PUBLICATION {} FOR TABLE {} WITH "
-                "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
-            ).format(
-                sql.Identifier(self._publication),
-                sql.SQL(", ").join(table.clause for table in tables),
-            ),
-        )
+        self._create_publication(tables, on_wait)
         # 3. The slot, whose connection exports the snapshot as long as it does nothing else.
         try:
-            self._create_slot()
+            self._create_slot(on_wait)
         except BaseException:
             self._drop_publication()
             raise
         return self._point
 
-    def snapshot(self) -> Iterator[Batch]:
+    def snapshot(self, on_wait: OnWait = _patient) -> Iterator[Batch]:
         """Yield every row as the tables were at the consistent point; the last batch commits it.
 
-        Sequence numbers run through all tables. Needs ``prepare`` before it, on this object.
+        ``on_wait`` is called while no row comes, and may raise. Sequence numbers run through all
+        tables. Needs ``prepare`` before it, on this object.
         """
         if self._exporter is None:
             raise ConflictError(
                 "there is no snapshot to read",
-                where=self._slot,
+                where=self._where,
                 remedy="Destroy the slot and prepare it again.",
                 code="cdc.snapshot_missing",
             )
         try:
-            yield from _numbered(self._snapshot_rows(), self._point)
+            yield from _numbered(self._snapshot_rows(on_wait), self._point)
         finally:
             close(self._exporter)
             self._exporter = None
@@ -167,6 +178,9 @@ class PostgresSource:
             yield from _read(cursor, decoder, tick)
         except psycopg2.Error as error:
             raise self._session.failure(error, "read the stream") from None
+        except InputError as error:  # the decoder does not know whose stream it reads
+            error.where = self._where
+            raise
         finally:
             # A generator that was left behind must not silence the stream that replaced it.
             if self._stream is connection:
@@ -214,14 +228,14 @@ class PostgresSource:
         if state is None:
             raise NotFoundError(
                 "the slot does not exist",
-                where=self._slot,
+                where=self._where,
                 remedy="Run the route: it starts over with a new snapshot.",
                 code="cdc.slot_missing",
             )
         if state.lost:
             raise InputError(
                 "the server gave the slot up",
-                where=self._slot,
+                where=self._where,
                 remedy="Raise max_slot_wal_keep_size; the route starts over with a new snapshot.",
                 code="cdc.slot_lost",
             )
@@ -260,46 +274,68 @@ class PostgresSource:
     def _tables(self) -> tuple[CatalogTable, ...]:
         connection = self._session.connect()
         try:
-            return read_tables(connection, self._names)
+            return read_tables(connection, self._names, self._where)
         except psycopg2.Error as error:
             raise self._session.failure(error, "read the catalog") from None
         finally:
             close(connection)
 
     def _require_server(self, tables: Sequence[CatalogTable]) -> None:
-        (row,) = self._session.query(
+        ((level, version, creates),) = self._session.query(
             "SELECT current_setting('wal_level'), current_setting('server_version_num')::int,"
-            " EXISTS (SELECT FROM pg_publication WHERE pubname = %s),"
-            " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",
-            (self._publication, self._slot),
+            " has_database_privilege(current_database(), 'CREATE')"
         )
-        level, version, publication, slot = row
         if int(str(version)) < _OLDEST:
             raise InputError(
                 "PostgreSQL is older than 14",
-                where=self._slot,
+                where=self._where,
                 remedy="Upgrade the source to 14 or newer.",
                 code="cdc.server_version",
             )
         if level != "logical":
             raise InputError(
                 f"wal_level is {level}, and logical replication needs logical",
-                where=self._slot,
+                where=self._where,
                 remedy="ALTER SYSTEM SET wal_level = 'logical', then restart the server.",
                 code="cdc.wal_level",
             )
         for table in tables:
-            if not table.readable:
-                raise InputError(
-                    "the role may not read the table",
-                    where=table.label,
-                    remedy=f"GRANT SELECT ON {table.label} to it.",
-                    code="cdc.privilege",
-                )
+            self._require_rights(table)
+        if not creates:
+            raise InputError(
+                "the role may not create a publication",
+                where=self._where,
+                remedy="GRANT CREATE ON DATABASE … TO the role.",
+                code="cdc.privilege",
+            )
+
+    def _require_rights(self, table: CatalogTable) -> None:
+        if not table.readable:
+            raise InputError(
+                "the role may not read the table",
+                where=f"{self._where}, table {table.label}",
+                remedy=f"GRANT SELECT ON {table.label} to it.",
+                code="cdc.privilege",
+            )
+        if not table.owned:
+            raise InputError(
+                "the role does not own the table, so it may not publish it",
+                where=f"{self._where}, table {table.label}",
+                remedy=f"ALTER TABLE {table.label} OWNER TO a role that it is a member of.",
+                code="cdc.privilege",
+            )
+
+    def _require_new(self) -> None:
+        ((publication, slot),) = self._session.query(
+            "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = %s),"
+            " EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",
+            (self._publication, self._slot),
+        )
         if publication or slot:
             raise ConflictError(
-                f"the {'publication' if publication else 'slot'} exists",
-                where=self._publication if publication else self._slot,
+                f"the {'publication' if publication else 'slot'}"
+                f" {self._publication if publication else self._slot} exists",
+                where=self._where,
                 remedy="Destroy the route, or give this one another name.",
                 code="cdc.slot_exists",
             )
@@ -317,7 +353,7 @@ class PostgresSource:
         if not rows:
             raise NotFoundError(
                 "the publication does not exist",
-                where=self._publication,
+                where=self._where,
                 remedy="Destroy the route and start it again with a new snapshot.",
                 code="cdc.slot_missing",
             )
@@ -328,44 +364,63 @@ class PostgresSource:
         if changed or {row[2:] for row in rows} != set(self._names):
             raise ConflictError(
                 "the publication no longer sends every change of the route's tables",
-                where=self._publication,
+                where=self._where,
                 remedy="Destroy the route and start it again with a new snapshot.",
                 code="cdc.publication_changed",
             )
 
-    def _create_slot(self) -> None:
-        connection = self._session.connect(replication=True)
+    def _create_publication(self, tables: Sequence[CatalogTable], on_wait: OnWait) -> None:
+        connection = self._session.connect()
+        statement = sql.SQL(
+            "CREATE PUBLICATION {} FOR TABLE {} WITH "
+            "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+        ).format(
+            sql.Identifier(self._publication), sql.SQL(", ").join(table.clause for table in tables)
+        )
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput EXPORT_SNAPSHOT'
-                )
-                row = cursor.fetchone()
+            self._session.patiently(connection, statement, on_wait)
+        except psycopg2.Error as error:
+            raise self._session.failure(error, "create the publication") from None
+        finally:
+            close(connection)
+
+    def _create_slot(self, on_wait: OnWait) -> None:
+        connection = self._session.connect(replication=True)
+        statement = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput EXPORT_SNAPSHOT'
+        try:
+            ((_, point, snapshot, _),) = self._session.patiently(connection, statement, on_wait)
         except psycopg2.Error as error:
             close(connection)
             raise self._session.failure(error, "create the slot") from None
-        if row is None or not row[2]:
+        except BaseException:
+            close(connection)
+            raise
+        if not snapshot:
             close(connection)
             raise UnavailableError(
                 "the server exported no snapshot",
-                where=self._slot,
+                where=self._where,
                 remedy="Run the route again; see the server's log.",
             )
         self._exporter = connection
-        self._point = _lsn(row[1])
-        self._snapshot = str(row[2])
+        self._point = _lsn(point)
+        self._snapshot = str(snapshot)
 
-    def _snapshot_rows(self) -> Iterator[tuple[Relation, list[Row]]]:
+    def _snapshot_rows(self, on_wait: OnWait) -> Iterator[tuple[Relation, list[Row]]]:
         connection = self._session.connect()
         try:
             connection.autocommit = False
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._snapshot,))
-            for table in read_tables(connection, self._names):
+            wait = self._session.watched(connection, on_wait)
+            for table in read_tables(connection, self._names, self._where):
                 width = len(table.relation.columns)
                 for rows in copy_rows(connection, table.copy_statement, width):
-                    yield table.relation, rows
+                    if rows:
+                        yield table.relation, rows
+                    else:
+                        wait()
             connection.rollback()
         except psycopg2.Error as error:
             raise self._session.failure(error, "read the snapshot") from None
@@ -407,8 +462,8 @@ class PostgresSource:
             ours, pid = rows[0]
             if not ours:
                 raise ConflictError(
-                    "the slot belongs to another database or plugin",
-                    where=self._slot,
+                    f"the slot {self._slot} belongs to another database or plugin",
+                    where=self._where,
                     remedy="Give the route another name.",
                     code="cdc.slot_foreign",
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,17 +27,26 @@ REPORT_SECONDS = 5.0
 STARTING_OVER = "starting over"
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 # What was between the sinks' position and now cannot be had any more, except as a new snapshot.
-_LOST = frozenset({"cdc.slot_missing", "cdc.slot_lost", "cdc.publication_changed"})
+_LOST = frozenset(
+    {"cdc.slot_missing", "cdc.slot_lost", "cdc.publication_changed", "cdc.key_changed"}
+)
+
+
+class _StoppedError(Exception):
+    """The run was told to stop while a source waited."""
 
 
 class Source(Protocol):
     """Where changes come from; ``PostgresSource`` is one."""
 
-    def prepare(self) -> int:
-        """Create what streaming needs; return the snapshot's position."""
+    def prepare(self, on_wait: Callable[[str], None]) -> int:
+        """Create what streaming needs; return the snapshot's position.
 
-    def snapshot(self) -> Iterator[Batch]:
-        """Yield every row; the last batch has the commit."""
+        While the source makes it wait, ``on_wait`` is called with what for, and may raise.
+        """
+
+    def snapshot(self, on_wait: Callable[[str], None]) -> Iterator[Batch]:
+        """Yield every row; the last batch has the commit. ``on_wait`` as in ``prepare``."""
 
     def stream(self, start_lsn: int) -> Iterator[Batch | None]:
         """Yield what came after a position, for ever; None when nothing came for a moment."""
@@ -65,11 +75,16 @@ class Status:
     """What a route does now; ``outcomes`` counts since the start, per sink.
 
     ``clock_skew`` (seconds) and ``slot_lag_bytes`` are by source, as last sampled. ``started_over``
-    says by source why its last snapshot replaced an earlier life of the route.
+    says by source why its last snapshot replaced an earlier life of the route. While it waits for a
+    fault to pass, ``where`` and ``remedy`` belong to ``problem``, and ``failing_since`` (seconds
+    since the epoch) is when the first attempt failed.
     """
 
     state: str = "starting"
     problem: str = ""
+    where: str = ""
+    remedy: str = ""
+    failing_since: float | None = None
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
     lag: dict[str, Lag] = field(default_factory=dict)
     positions: dict[str, dict[str, int | None]] = field(default_factory=dict)
@@ -105,6 +120,7 @@ class Runner:
         self._on_status = on_status
         self._now = now
         self._reported = 0.0
+        self._gone: dict[str, DataSpineError] = {}
         self._lag = {sink.name: LagWindow() for sink in target.sinks}
         self.status = Status(outcomes={s.name: dict.fromkeys(Outcome.ALL, 0) for s in target.sinks})
 
@@ -121,7 +137,7 @@ class Runner:
                 if sum(map(_total, self.status.outcomes.values())) > flushed:
                     failures = 0
                 self._stall(self._sources)
-                self._report("waiting", f"{error.code}: {error.problem}")
+                self._report_waiting(error)
                 stop.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
             finally:
@@ -153,13 +169,15 @@ class Runner:
     def _start(self, name: str, source: Source, stop: threading.Event) -> dict[str, int | None]:
         positions = recover(self._target, name)
         is_new = None in positions.values()
-        lost = None if is_new else _lost(source)
+        # What the stream itself found cannot be seen at the slot.
+        lost = None if is_new else self._gone.pop(name, None) or _lost(source)
         if lost is not None:
             reason = f"{lost.code}: {lost.problem}"
             self.status.started_over[name] = reason
             self._report(STARTING_OVER, reason)
         if is_new or lost is not None:
-            self._take_snapshot(name, source, stop, positions)
+            with contextlib.suppress(_StoppedError):
+                self._take_snapshot(name, source, stop, positions)
         self.status.positions[name] = positions
         return positions
 
@@ -168,13 +186,21 @@ class Runner:
     ) -> None:
         self._stall([name])
         self._report("snapshot")
+
+        def on_wait(blocker: str) -> None:
+            if blocker != self.status.problem:
+                self._report("snapshot", blocker)
+            self._report_sometimes()
+            if stop.is_set():
+                raise _StoppedError
+
         # A new slot forgets what sinks with an older position still need, so all start over.
         source.destroy()
-        source.prepare()
+        source.prepare(on_wait)
         flush = Flush(self._target, name, self._target.sinks, snapshot=True)
         try:
             end = 0
-            for batch in source.snapshot():
+            for batch in source.snapshot(on_wait):
                 if stop.is_set():
                     return
                 end = batch.begin_lsn
@@ -198,8 +224,16 @@ class Runner:
             for word, count in record.counts.items():
                 held[word] += count
 
-    def _report(self, state: str, problem: str = "") -> None:
+    def _report_waiting(self, error: DataSpineError) -> None:
+        if self.status.failing_since is None:
+            self.status.failing_since = self._now()
+        self._report("waiting", f"{error.code}: {error.problem}", error)
+
+    def _report(self, state: str, problem: str = "", error: DataSpineError | None = None) -> None:
         self.status.state, self.status.problem = state, problem
+        self.status.where, self.status.remedy = (error.where, error.remedy) if error else ("", "")
+        if state == "streaming":
+            self.status.failing_since = None
         at = self._now()
         self.status.lag = {name: window.read(at) for name, window in self._lag.items()}
         self._on_status(self.status)
@@ -244,7 +278,12 @@ class _Line:
     def step(self) -> None:
         """Take one batch, or notice that none came; flush when it is time."""
         self._look()
-        batch = next(self._stream)
+        try:
+            batch = next(self._stream)
+        except DataSpineError as error:
+            if error.code in _LOST:
+                self._runner._gone[self._name] = error
+            raise
         if batch is not None:
             self._take(batch)
         self._runner._report_sometimes()
