@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CONFTEST := 0.71.1
+CONFTEST_SUM := h1:M6MogKBsr76V7WVTgGgyGvKUsDtzFA3gaOrl7ciyqvQ=
 KAFKA := 4.3.1
 BUNDLE := bundles/dataspine/bundles/policies.tar.gz
 # A module's tests share their servers, so they stay on one worker.
@@ -50,12 +51,16 @@ $(CACHE)/bin/opa: | .venv/.ready
 
 conftest: $(CACHE)/bin/conftest  ## Build the pinned conftest into the user's cache (3 minutes)
 
-# Go checks the source against its checksum database; one rename puts the whole program in place.
+# Whatever checksum database and proxy Go has, the source is the one of that sum. Empty flags would leave
+# those of `go env -w` in force. One rename puts the whole program in place.
 $(CACHE)/bin/conftest:
 	@echo "Building conftest $(CONFTEST) (3 minutes the first time) ..."
 	@mkdir -p $(@D) && folder=$$(mktemp -d $(@D)/.conftest-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
-	  GOBIN=$$folder GOFLAGS= CGO_ENABLED=0 \
-	  go install github.com/open-policy-agent/conftest@v$(CONFTEST) && mv "$$folder/conftest" $@
+	  GOBIN=$$folder GOFLAGS=-buildvcs=false CGO_ENABLED=0 \
+	  go install github.com/open-policy-agent/conftest@v$(CONFTEST) && \
+	  { go version -m "$$folder/conftest" | grep -qF "conftest	v$(CONFTEST)	$(CONFTEST_SUM)" || \
+	  { echo "go built conftest $(CONFTEST) from another source: check GOPROXY" >&2; exit 1; }; } && \
+	  mv "$$folder/conftest" $@
 	@$@ --version
 
 kafka: $(CACHE)/kafka-$(KAFKA)/.ready  ## Fetch the Kafka broker of the tests (1 minute; Java, Maven)

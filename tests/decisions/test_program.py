@@ -2,13 +2,16 @@ import hashlib
 import json
 import platform
 import shutil
+import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.conftest import missing
 
 from dataspine.core.errors import DataSpineError, InputError, IntegrityError, UnavailableError
 from dataspine.decisions.program import OpaProgram, cached_opa, find_opa, install_opa
@@ -86,6 +89,35 @@ def test_an_installed_opa_that_changed_is_never_run(home: dict[str, str]) -> Non
     cached.with_name("opa.json").unlink()
     with pytest.raises(IntegrityError):
         find_opa(environment=home)
+
+
+@pytest.mark.parametrize("way", ["path", "symlink", "hardlink", "SPINE_OPA", "argument"])
+def test_a_path_to_the_installed_opa_is_the_installed_opa(
+    way: str, tmp_path: Path, home: dict[str, str]
+) -> None:
+    cached = _install(home)
+    other = tmp_path / "bin" / "opa"
+    other.parent.mkdir()
+    argument = None
+    match way:
+        case "path":
+            home["PATH"] = str(cached.parent)
+        case "symlink":
+            other.symlink_to(cached)
+        case "hardlink":
+            other.hardlink_to(cached)
+        case "SPINE_OPA":
+            home["SPINE_OPA"] = str(cached)
+        case _:
+            argument = cached
+
+    whole = find_opa(argument, home)
+    cached.write_text(cached.read_text() + "# one more line\n")
+
+    assert (whole.path, whole.origin) == (cached, "cache")
+    with pytest.raises(IntegrityError) as raised:
+        find_opa(argument, home)
+    assert raised.value.code == "engine.program_changed"
 
 
 @pytest.mark.parametrize("text", ["opa: [a]\n", "opa: {", "\x00"])
@@ -191,14 +223,135 @@ def _go(tmp_path: Path, text: str) -> None:
     go.chmod(0o755)
 
 
+@pytest.fixture
+def go() -> str:
+    """Return the Go toolchain of this machine."""
+    found = shutil.which("go")
+    if found is None:
+        missing("Go")
+    return str(found)
+
+
+def _built(program: Path, go: str) -> str:
+    """Return what a program says that it was built from."""
+    argv = [go, "version", "-m", str(program)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.integration
-def test_go_builds_the_pinned_version(opa: Path, tmp_path: Path, home: dict[str, str]) -> None:
-    _go(tmp_path, f'echo "$@" > {tmp_path}/asked; {shutil.which("cp")} {opa} "$GOBIN/opa"')
+def test_go_builds_the_pinned_version(
+    opa: Path, go: str, tmp_path: Path, home: dict[str, str]
+) -> None:
+    if "\tmod\tgithub.com/open-policy-agent/opa\tv1.22.2\t" not in _built(opa, go):
+        missing("an OPA that Go built")
+    _go(
+        tmp_path,
+        f'[ "$1" = version ] && exec {go} "$@"\n'
+        f'echo "$@" > {tmp_path}/asked; {shutil.which("cp")} {opa} "$GOBIN/opa"',
+    )
     found = install_opa(environment=home)
     assert (tmp_path / "asked").read_text() == (
         "install github.com/open-policy-agent/opa@v1.22.2\n"
     )
     assert (found.path, found.sha256) == (cached_opa(home), _digest(opa))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("opa\tv1.22.2\th1:", "opa\tv1.22.2\th1:x", "another source of OPA 1.22.2"),
+        ("opa\tv1.22.2\th1:", "opa\tv1.22.1\th1:", "another source of OPA 1.22.2"),
+        ("xxhash/v2\tv2.3.0\th1:", "xxhash/v2\tv2.3.0\th1:x", "other modules than OPA 1.22.2"),
+        ("\tbuild\t-comp", "\t=>\texample.org/x\tv1.0.0\th1:x\n\tbuild\t-comp", "other modules"),
+        ("\tmod\t", "\tmode\t", "another source of OPA 1.22.2"),
+    ],
+)
+def test_a_build_from_another_source_is_never_installed(
+    before: str,
+    after: str,
+    problem: str,
+    opa: Path,
+    go: str,
+    tmp_path: Path,
+    home: dict[str, str],
+) -> None:
+    said = _built(opa, go)
+    assert before in said
+    (tmp_path / "said").write_text(said.replace(before, after, 1))
+    _go(
+        tmp_path,
+        f'[ "$1" = version ] && exec {shutil.which("cat")} {tmp_path}/said\n'
+        f'{shutil.which("cp")} {opa} "$GOBIN/opa"',
+    )
+
+    with pytest.raises(IntegrityError, match=problem) as raised:
+        install_opa(environment=home)
+
+    assert raised.value.code == "engine.program_changed"
+    assert list(cached_opa(home).parent.iterdir()) == []
+
+
+FORGED = b"""package main
+
+import "fmt"
+
+func main() { fmt.Println("Version: 1.22.2") }
+"""
+
+
+def _forged_proxy(folder: Path) -> str:
+    """Write a module proxy that has another program under OPA's name, and return its address."""
+    name = "github.com/open-policy-agent/opa"
+    versions = folder / name / "@v"
+    versions.mkdir(parents=True)
+    (versions / "list").write_text("v1.22.2\n")
+    (versions / "v1.22.2.info").write_text('{"Version": "v1.22.2"}')
+    (versions / "v1.22.2.mod").write_text(f"module {name}\n")
+    with zipfile.ZipFile(versions / "v1.22.2.zip", "w") as archive:
+        archive.writestr(f"{name}@v1.22.2/go.mod", f"module {name}\n")
+        archive.writestr(f"{name}@v1.22.2/main.go", FORGED)
+    return folder.as_uri()
+
+
+@pytest.mark.integration
+def test_a_proxy_that_nobody_checks_is_found_out(
+    go: str, tmp_path: Path, home: dict[str, str]
+) -> None:
+    cache = subprocess.run([go, "env", "GOCACHE"], capture_output=True, text=True, check=True)
+    environment = {
+        **home,
+        "PATH": f"{Path(go).parent}:/usr/bin:/bin",
+        "GOCACHE": cache.stdout.strip(),
+        "GOPROXY": _forged_proxy(tmp_path / "proxy"),
+        "GONOSUMDB": "*",
+        "GONOSUMCHECK": "1",
+        "GOSUMDB": "off",
+        "GOFLAGS": "-mod=mod -modcacherw",
+        "GOENV": str(tmp_path / "goenv"),
+        "GOMODCACHE": str(tmp_path / "modules"),
+    }
+    (tmp_path / "goenv").write_text("GOFLAGS=-modcacherw\n")
+
+    with pytest.raises(IntegrityError, match="from another source of OPA"):
+        install_opa(environment=environment)
+
+    subprocess.run([go, "clean", "-modcache"], env=environment, check=True)
+    assert list(cached_opa(home).parent.iterdir()) == []
+
+
+@pytest.mark.integration
+def test_flags_of_go_s_own_settings_do_not_reach_the_build(
+    go: str, tmp_path: Path, home: dict[str, str]
+) -> None:
+    _go(tmp_path, f"{go} env GOFLAGS > {tmp_path}/flags; exit 1")
+    (tmp_path / "goenv").write_text("GOFLAGS=-overlay=/other.json\n")
+    environment = {**home, "GOENV": str(tmp_path / "goenv"), "GOFLAGS": "-overlay=/x.json"}
+
+    with pytest.raises(UnavailableError):
+        install_opa(environment=environment, base_url="http://127.0.0.1:1", seconds=60)
+
+    assert (tmp_path / "flags").read_text() == "-buildvcs=false\n"
 
 
 def test_a_failed_build_falls_back_to_the_download(

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,7 @@ from dataspine.core.configuration import Configuration, user_folder
 from dataspine.core.download import fetch
 from dataspine.core.errors import DataSpineError, InputError, IntegrityError, UnavailableError
 from dataspine.core.files import replacing
-from dataspine.core.process import spawn
+from dataspine.core.process import run, spawn
 
 __all__ = ["VERSION", "OpaProgram", "cached_opa", "find_opa", "install_opa"]
 
@@ -40,6 +40,15 @@ _MAX_CHECKSUM = 4_096
 _BLOCK = 1_048_576
 _DOWNLOADS = "https://openpolicyagent.org/downloads"
 _MODULE = "github.com/open-policy-agent/opa"
+# Flags can replace sources, and empty ones would leave those of `go env -w` in force.
+_FLAGS = "-buildvcs=false"
+# What Go must say that it built version VERSION from: its source, and the SHA-256 of the lines of
+# `go version -m` with all modules. For another version there is Go's checksum database alone.
+_SOURCE = f"mod\t{_MODULE}\tv{VERSION}\th1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0="
+_MODULES = {
+    "linux": "12b482af0171f8cc2b3fcd98d5a12e1a012977608c935c43cfc01649fce133bb",
+    "darwin": "b07adb19de8936292c31b77286a48a646223362e0279f31fc35db1cfcaf9b421",
+}
 
 Origin = Literal["argument", "environment", "configuration", "path", "cache"]
 Progress = Callable[[str], None]
@@ -62,8 +71,9 @@ def find_opa(
     """Return the OPA to run: argument, ``SPINE_OPA``, user configuration, PATH, user cache.
 
     One that was named and cannot be used raises ``UnavailableError``; one on PATH that is too old
-    is skipped. An installed one whose bytes changed raises ``IntegrityError``.
+    is skipped. The installed one, by whatever path, raises ``IntegrityError`` if its bytes changed.
     """
+    cached = cached_opa(environment)
     named: tuple[tuple[Origin, str | Path | None], ...] = (
         ("argument", argument),
         ("environment", environment.get("SPINE_OPA")),
@@ -71,18 +81,16 @@ def find_opa(
     )
     for origin, path in named:
         if path:
-            return _usable(Path(path).expanduser().absolute(), origin)
+            return _chosen(Path(path).expanduser().absolute(), origin, cached)
     skipped: tuple[str, ...] = ()
     on_path = shutil.which("opa", path=environment.get("PATH", ""))
     if on_path:
         try:
-            return _usable(Path(on_path).absolute(), "path")
+            return _chosen(Path(on_path).absolute(), "path", cached)
         except UnavailableError as error:
             skipped = (str(error),)
-    cached = cached_opa(environment)
     if cached.exists():
-        _check_record(cached)
-        return replace(_usable(cached, "cache"), skipped=skipped)
+        return replace(_chosen(cached, "cache", cached), skipped=skipped)
     raise UnavailableError(
         "; ".join(("OPA is not installed", *skipped)),
         remedy="Run `spine opa install`, or name one with SPINE_OPA.",
@@ -105,9 +113,10 @@ def install_opa(
 ) -> OpaProgram:
     """Install OPA into the user's cache and record its digest.
 
-    Builds it with a Go toolchain on PATH, which checks the source against Go's checksum database;
-    without one, or when the build fails, downloads the official release with its published
-    checksum. ``progress`` hears what happens, about once a second.
+    Builds it with a Go toolchain on PATH, and raises ``IntegrityError`` when what Go built it from
+    are not the modules of that version, whatever proxy and settings Go has. Without one, or when
+    the build fails, downloads the official release with its published checksum. ``progress`` hears
+    what happens, about once a second.
     """
     if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", version):
         raise InputError(f"{version[:40]!r} is no version", remedy="Write it like 1.22.2.")
@@ -134,6 +143,13 @@ def install_opa(
         remedy="Install Go or check the network; or set SPINE_OPA to an OPA that you have.",
         code="engine.not_installed",
     )
+
+
+def _chosen(path: Path, origin: Origin, cached: Path) -> OpaProgram:
+    if path.exists() and cached.exists() and path.samefile(cached):
+        _check_record(cached)
+        path, origin = cached, "cache"
+    return _usable(path, origin)
 
 
 def _usable(path: Path, origin: Origin) -> OpaProgram:
@@ -221,7 +237,7 @@ def _build(
         process = spawn(
             [go, "install", f"{_MODULE}@v{version}"],
             cwd=folder,
-            env={**environment, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": ""},
+            env={**environment, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": _FLAGS},
             stdout=output,
             stderr=output,
         )
@@ -242,7 +258,25 @@ def _build(
         raise UnavailableError(
             f"go could not build OPA: {words or 'out of time'}", remedy="See `go install`."
         )
+    if version == VERSION:
+        _require_pinned(go, built, environment)
     return built
+
+
+def _require_pinned(go: str, built: Path, environment: Mapping[str, str]) -> None:
+    said = run([go, "version", "-m", str(built)], env=environment, seconds=_ASK_SECONDS).output
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()[1:]]
+    modules = sorted(line for line in lines if not line.startswith(("path\t", "build\t")))
+    found = sha256("\n".join(modules).encode()).hexdigest()
+    if _SOURCE in modules and found == _MODULES.get(sys.platform):
+        return
+    what = "other modules than" if _SOURCE in modules else "another source of"
+    raise IntegrityError(
+        f"go built the program from {what} OPA {VERSION}",
+        where=go,
+        remedy="Check GOPROXY and Go's caches, or set SPINE_OPA to an OPA that you trust.",
+        code="engine.program_changed",
+    )
 
 
 def _download(
