@@ -10,8 +10,14 @@ from starlette.testclient import TestClient
 
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
+from dataspine.decisions.decision_log import FREE_DECISIONS, MAX_DECISIONS, MAX_PLAIN
 from dataspine.web.app import create_app
+from dataspine.web.body import MAX_MEMBERS, MAX_VALUES
 from dataspine.web.confluent import CODES, DELETED_CODES
+from dataspine.web.connections import MAX_CONNECTIONS, MAX_HEAD, MAX_WAITING, Patience
+from dataspine.web.guard import MAX_BODIES, MAX_BODY
+from dataspine.web.lineage import MAX_EVENTS
+from dataspine.web.turnstile import MAX_POLLS, MAX_REQUESTS
 
 __all__ = ["page"]
 
@@ -24,6 +30,14 @@ Errors are problem JSON (RFC 9457): a [Problem](#problem), whose codes are in [e
 Each operation may answer `4XX` for what is wrong with the request and `503` when OPA or the
 database is not there. A segment of a path is decoded once, so `%2F` may stand in a subject or
 namespace. The shapes of answers are [at the end](#shapes).
+
+## Limits
+
+{limits}
+A connection that waits for its client may be closed for others: the oldest one of the peer that has
+most of them. A connection that is being answered, or that a sidecar waits on, never is. No peer is
+refused for what it has open, since behind a load balancer all callers are one peer. What was closed
+is counted in `dataspine_connections_cut_total`.
 """
 DIALECT = "registry, Confluent dialect"
 DIALECT_INTRODUCTION = """\
@@ -36,13 +50,14 @@ COMMON = {"4XX", "503"}
 
 Document = Mapping[str, Any]
 EXACT = 2**53
+MIB = 1_048_576
 REFERENCE = "#/components/schemas/"
 
 
 def page() -> str:
     """Return the page."""
     document = _openapi()
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION.format(limits="\n".join(table(("of", "limit", "over it"), _limits())))]
     for tag, entries in sorted(_by_tag(document).items()):
         lines += [f"## {tag[0].upper()}{tag[1:]}", ""]
         if tag == DIALECT:
@@ -51,6 +66,32 @@ def page() -> str:
             lines += _section(document, title, operation)
     lines += ["## Shapes", "", *_shapes(document)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _limits() -> list[tuple[str, ...]]:
+    patience = Patience()
+    return [
+        ("body", f"{MAX_BODY // MIB} MiB", "413"),
+        ("all bodies that are being read", f"{MAX_BODIES // MIB} MiB", "503"),
+        ("JSON body", f"{MAX_VALUES:,} values, counted by commas and brackets", "413"),
+        ("members at the top of a JSON body, where they are named", f"{MAX_MEMBERS}", "422"),
+        ("decision, status report, lineage event", "1 MiB", "413"),
+        ("lineage batch", f"{MAX_EVENTS:,} events", "422"),
+        (
+            "decision log",
+            f"{MAX_PLAIN // MIB} MiB unpacked; {MAX_DECISIONS:,} decisions, and not more than "
+            f"{FREE_DECISIONS:,} and one for each byte as it was sent",
+            "204, not kept, counted",
+        ),
+        ("head of a request", f"{MAX_HEAD // 1024} KiB", "431"),
+        ("time for a head", f"{patience.head:.0f} s", "closed"),
+        ("time for a body", f"{patience.body:.0f} s", "closed"),
+        ("time for a client to read on", f"{patience.answer:.0f} s", "closed"),
+        ("connections", f"{MAX_CONNECTIONS:,}, or as many as the process may have", "closed"),
+        ("connections that wait for one peer", f"{MAX_WAITING}", "the oldest is closed"),
+        ("requests at once, without `/healthz`", f"{MAX_REQUESTS:,}", "503"),
+        ("sidecars that wait for a bundle", f"{MAX_POLLS:,}", "503"),
+    ]
 
 
 def _codes() -> Iterator[str]:

@@ -32,17 +32,22 @@ from dataspine.web.authentication import SECURITY, Authentication
 from dataspine.web.finished import FinishedSchemas
 from dataspine.web.guard import Guard
 from dataspine.web.problem import REFUSED, Problem, invalid, problem, unexpected
+from dataspine.web.turnstile import Turnstile
 
 __all__ = ["create_app"]
 
 
 def create_app(
-    session: Session, *, hosts: tuple[str, ...] = (), ending: threading.Event | None = None
+    session: Session,
+    *,
+    hosts: tuple[str, ...] = (),
+    ending: threading.Event | None = None,
+    cut: Mapping[str, int] = MappingProxyType({}),
 ) -> ASGIApp:
     """Build the service over an opened session; the caller starts and closes the session.
 
     ``hosts`` are names that it may be called by, besides loopback. Once ``ending`` is set, nobody
-    is made to wait any more.
+    is made to wait any more. ``cut`` are the connections that its server closed, for the metrics.
     """
     app = _Service(
         title="Data Spine",
@@ -52,7 +57,7 @@ def create_app(
         responses=dict(REFUSED),
     )
     for made in (
-        operations.router(session),
+        operations.router(session, cut),
         confluent.router(session),
         schemas.router(session),
         decisions.router(session),
@@ -75,7 +80,7 @@ def create_app(
     if session.workspace.settings.tokens:
         app.security = SECURITY
         finished = Authentication(finished, session.workspace.settings.tokens)
-    return Guard(finished, hosts=hosts)
+    return Turnstile(Guard(finished, hosts=hosts))
 
 
 class _Service(FastAPI):

@@ -6,12 +6,13 @@ path is split first and each segment decoded once; a slash inside a segment trav
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dataspine.core.errors import InputError
+from dataspine.core.errors import InputError, UnavailableError
 from dataspine.web.problem import problem
 
 __all__ = ["LARGEST", "Guard", "segment"]
@@ -19,6 +20,8 @@ __all__ = ["LARGEST", "Guard", "segment"]
 SLASH = "\x1f"
 SLASH_BYTE = b"\x1f"
 MAX_BODY = 8 * 1_048_576
+# Of all requests that are being answered.
+MAX_BODIES = 32 * MAX_BODY
 # Of the numbers that a column of the database holds.
 LARGEST = 2**63 - 1
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -36,8 +39,16 @@ def segment(value: str) -> str:
 class Guard:
     """ASGI middleware: 413 for a large body, 421 for a foreign host, 403 for a foreign origin."""
 
-    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...], max_body: int = MAX_BODY) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: tuple[str, ...],
+        max_body: int = MAX_BODY,
+        max_bodies: int = MAX_BODIES,
+    ) -> None:
         self._app = app
+        self._room = _Room(max_bodies)
         self._hosts = frozenset((*hosts, *LOOPBACK))
         self._max_body = max_body
         self._met: set[bytes] = set()
@@ -73,8 +84,11 @@ class Guard:
         if is_plain:
             await self._app(scope, receive, send)  # no body comes
             return
-        limited = _Limited(receive, send, self._max_body)
-        await self._app(scope, limited.receive, limited.send)
+        limited = _Limited(receive, send, self._max_body, self._room)
+        try:
+            await self._app(scope, limited.receive, limited.send)
+        finally:
+            self._room.left += limited.held
         if limited.is_over:
             await problem(_too_large(self._max_body), unrouted=True)(scope, receive, send)
 
@@ -107,13 +121,23 @@ def _segments(path: str) -> list[str] | None:
     return [part.replace("/", SLASH) for part in decoded]
 
 
-class _Limited:
-    """A request whose body ends at the limit; what the application makes of that is not sent."""
+@dataclass
+class _Room:
+    left: int
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+
+class _Limited:
+    """A request whose body ends at the limit; what the application makes of that is not sent.
+
+    ``held`` are the bytes that it took of the ``room`` of all bodies.
+    """
+
+    def __init__(self, receive: Receive, send: Send, limit: int, room: _Room) -> None:
         self._receive = receive
         self._send = send
         self._limit = self._left = limit
+        self._room = room
+        self.held = 0
 
     @property
     def is_over(self) -> bool:
@@ -125,6 +149,15 @@ class _Limited:
         self._left -= len(body)
         if self.is_over:
             raise _too_large(self._limit)
+        if len(body) > self._room.left:
+            raise UnavailableError(
+                "too many large bodies at once",
+                where="body",
+                remedy="Send it again in a moment.",
+                code="serve.busy",
+            )
+        self._room.left -= len(body)
+        self.held += len(body)
         return message
 
     async def send(self, message: Message) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -23,10 +23,11 @@ _SINK = ("route", "sink", "region")
 _SOURCE = ("route", "source")
 
 
-def router(session: Session) -> APIRouter:
-    """Return the routes."""
+def router(session: Session, cut: Mapping[str, int]) -> APIRouter:
+    """Return the routes; ``cut`` counts connections that were closed, by reason."""
     routes = APIRouter(tags=["operations"])
     metrics = CollectorRegistry(auto_describe=False)
+    metrics.register(_Connections(cut))
     metrics.register(_Collector(session))
     metrics.register(FleetMetrics(session))
 
@@ -59,6 +60,21 @@ def router(session: Session) -> APIRouter:
         }
 
     return routes
+
+
+class _Connections(Collector):
+    def __init__(self, cut: Mapping[str, int]) -> None:
+        self._cut = cut
+
+    def collect(self) -> Iterator[Metric]:
+        counter = CounterMetricFamily(
+            "dataspine_connections_cut",
+            "Connections that were closed on clients that were late, too many, or sent too much.",
+            labels=("reason",),
+        )
+        for reason, number in self._cut.items():
+            counter.add_metric((reason,), number)
+        yield counter
 
 
 class _Collector(Collector):

@@ -18,6 +18,7 @@ from dataspine.core.errors import InputError, UnavailableError
 from dataspine.lineage import Delivery
 from dataspine.web.advertisement import LOOPBACK, advertise, withdraw
 from dataspine.web.app import create_app
+from dataspine.web.connections import Connections, most_connections
 
 __all__ = ["serve"]
 
@@ -73,11 +74,10 @@ def serve(
             advertise(session.workspace.state, address)
             ready(address)
 
-        ending = threading.Event()
+        ending, connections = threading.Event(), Connections(most_connections())
+        app = create_app(session, hosts=hosts, ending=ending, cut=connections.cut)
         try:
-            ended_by = _run(
-                create_app(session, hosts=hosts, ending=ending), listener, started, ending
-            )
+            ended_by = _run(app, connections, listener, started, ending)
         finally:
             withdraw(session.workspace.state)
             delivery.stop()
@@ -137,7 +137,11 @@ class _Server(uvicorn.Server):
 
 
 def _run(
-    app: object, listener: socket.socket, started: Callable[[], None], ending: threading.Event
+    app: object,
+    connections: Connections,
+    listener: socket.socket,
+    started: Callable[[], None],
+    ending: threading.Event,
 ) -> int | None:
     """Run until a signal comes, and return its number."""
     config = uvicorn.Config(
@@ -147,7 +151,7 @@ def _run(
         server_header=False,
         proxy_headers=False,  # nobody here is told from where a request comes
         timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=1000,
+        http=connections.protocol,  # type: ignore[arg-type] # called as the class would be
         lifespan="off",
     )
     # A request changes threads several times; behind a busy one each change waits this long.

@@ -33,6 +33,8 @@ MAX_REPORT = 1_048_576
 LOOK_SECONDS = 0.05
 # A release from a hold changes no publication: whether there is one is asked more seldom.
 ASK_SECONDS = 0.5
+# So many wait without being in the way; of a larger fleet each looks and asks as much later.
+FEW = 50
 
 
 class _Archive(Response):
@@ -103,17 +105,26 @@ class _Waiting:
         self._fleet = session.fleet
         self._bundles = session.bundles
         self._known: dict[str, tuple[float, int]] = {}
+        self._number = 0
 
     async def offer(self, who: Caller, channel: str, known: str | None, seconds: float) -> Offer:
         end = time.monotonic() + seconds
-        while True:
-            seen = await self._sequence(channel)
-            offer = await run_in_threadpool(self._fleet.offer, who, channel, known)
-            if offer.data is not None or not self._may_wait(end):
-                return offer
-            ask = min(end, time.monotonic() + ASK_SECONDS)
-            while await self._sequence(channel) == seen and self._may_wait(ask):
-                await anyio.sleep(LOOK_SECONDS)
+        self._number += 1
+        try:
+            while True:
+                seen = await self._sequence(channel)
+                offer = await run_in_threadpool(self._fleet.offer, who, channel, known)
+                if offer.data is not None or not self._may_wait(end):
+                    return offer
+                ask = min(end, time.monotonic() + ASK_SECONDS * self._crowd)
+                while await self._sequence(channel) == seen and self._may_wait(ask):
+                    await anyio.sleep(LOOK_SECONDS * self._crowd)
+        finally:
+            self._number -= 1
+
+    @property
+    def _crowd(self) -> float:
+        return max(1.0, self._number / FEW)
 
     def _may_wait(self, end: float) -> bool:
         return time.monotonic() < end and not self._ending.is_set()
