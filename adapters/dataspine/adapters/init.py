@@ -8,8 +8,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from dataspine.adapters.own_state import own_key, require_own_state
 from dataspine.bundles import generate_key
-from dataspine.cdc.key import load_key
 from dataspine.core.errors import ConflictError, InputError
 from dataspine.core.secret import require_reference
 from dataspine.core.workspace import SETTINGS, Workspace
@@ -69,6 +69,7 @@ def _check_name(name: str) -> None:
 
 
 def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
+    require_own_state(workspace.state)
     workspace.state.mkdir(mode=0o700, exist_ok=True)
     key = workspace.state / "keys" / "dev.pem"
     if not key.exists():
@@ -77,7 +78,7 @@ def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
         told(".spine/keys/dev.pem")
     mask = workspace.state / "keys" / "mask.key"
     if not mask.exists():
-        load_key(mask)
+        own_key(workspace.state, mask.name)
         told(".spine/keys/mask.key")
     workspace.database.migrate()
 

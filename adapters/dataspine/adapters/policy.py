@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dataspine.adapters.own_state import own_pem
 from dataspine.bundles import (
     BundleStore,
     Content,
@@ -21,7 +22,7 @@ from dataspine.bundles import (
     packaged,
 )
 from dataspine.core.document import load_document
-from dataspine.core.errors import ConflictError, InputError, NotFoundError
+from dataspine.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
 from dataspine.core.workspace import SETTINGS, Workspace
 
 __all__ = [
@@ -75,14 +76,20 @@ def content_of(workspace: Workspace, *, opa: Path | None = None) -> Content:
 
 def dev_key(workspace: Workspace) -> SigningKey:
     """Return this clone's own key; it signs for channel ``dev`` of this clone alone."""
-    return SigningKey.load(workspace.state / "keys" / "dev.pem", id=DEV)
+    where = str(workspace.state / "keys" / "dev.pem")
+    return SigningKey.parse(own_pem(workspace.state, "dev.pem"), id=DEV, where=where)
 
 
 def trust_of(workspace: Workspace) -> Trust:
     """Return whose signatures count: the committed keys, and for ``dev`` the clone's own."""
     keys = [TrustedKey(t.id, t.algorithm, t.key, t.channels) for t in workspace.settings.trust]
     if (workspace.state / "keys" / "dev.pem").exists():
-        keys.append(dev_key(workspace).trusted(channels=(DEV,)))
+        try:
+            keys.append(dev_key(workspace).trusted(channels=(DEV,)))
+        except IntegrityError:
+            # It counts in no released channel: one that others know must not lock their owner out.
+            if workspace.settings.mode == DEV:
+                raise
     named = [key.id for key in keys]
     for name in named:
         if named.count(name) > 1:

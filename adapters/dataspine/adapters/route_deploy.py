@@ -13,10 +13,10 @@ from psycopg2.extensions import parse_dsn
 
 from dataspine.adapters import access, applied_route
 from dataspine.adapters.applied_route import UNCLASSIFIED
+from dataspine.adapters.own_state import own_key
 from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
-from dataspine.cdc.key import load_key
 from dataspine.cdc.postgres import CatalogTable, PostgresSource
 from dataspine.cdc.route import Route, Table, load_route
 from dataspine.cdc.sink_table import require_names
@@ -228,7 +228,7 @@ def slot_name(state: Path, route: str, source: str) -> str:
     another workspace or clone, nor ``a-b`` of ``c`` where this is ``a`` of ``b-c``. The end of the
     name is keyed with what only this workspace's state has.
     """
-    key = load_key(state / "keys" / "slot.key")
+    key = own_key(state, "slot.key")
     tag = hmac.digest(key, f"{route}\0{source}".encode(), "sha256").hex()[:_TAG_LENGTH]
     words = f"{route}_{source}".replace("-", "_")[:_WORDS_LENGTH]
     return f"spine_{words}_{tag}"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy
 from dataspine.adapters.applied_route import UNCLASSIFIED, RouteCheck
+from dataspine.adapters.own_state import own_key
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.column_identity import require_columns
@@ -20,7 +21,6 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
-from dataspine.cdc.key import load_key
 from dataspine.cdc.mask import Masker
 from dataspine.cdc.route import Route, Sink, Table
 from dataspine.cdc.state import StoredRoute
@@ -177,7 +177,7 @@ def open_target(
     session: Session, route: Route, stored: StoredRoute, asker: Asker
 ) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
-    key = load_key(session.workspace.state / "keys" / "mask.key")
+    key = own_key(session.workspace.state, "mask.key")
     sinks = [
         DuckDbSink(
             sink.name,

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from dataspine.adapters.given_bundle import GivenBundle
+from dataspine.adapters.own_state import require_own_state
 from dataspine.adapters.policy import DEV, STABLE, ActivePolicy, activate, trust_of
 from dataspine.bundles import Approvals, BundleStore, ChannelSource, Trust
 from dataspine.core.clock import Clock, utc_now
@@ -60,6 +61,7 @@ class Session:
         labels: Mapping[str, str] | None = None,
         given: GivenBundle | None = None,
     ) -> None:
+        require_own_state(workspace.state)
         self.workspace = workspace
         self.given = given
         tokens = workspace.settings.tokens

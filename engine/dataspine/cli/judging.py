@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from dataspine.adapters.given_bundle import GivenBundle
+from dataspine.adapters.own_state import in_ci
 from dataspine.core.errors import InputError
 from dataspine.decisions.program import find_opa
 
@@ -54,8 +55,7 @@ def given_bundle(
             remedy="Name the bundle that it signed with --bundle.",
             code="input.usage",
         )
-    in_ci = environment.get("CI", "").lower() in {"true", "1"}
-    if decides and in_ci and not given.get("allow_dev_bundle"):
+    if decides and in_ci(environment) and not given.get("allow_dev_bundle"):
         raise InputError(
             "in CI a change is not judged by rules that it could have changed itself",
             where="CI",

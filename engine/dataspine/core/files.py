@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dataspine.core.errors import InputError, NotFoundError, of_system
+from dataspine.core.errors import (
+    InputError,
+    IntegrityError,
+    NotFoundError,
+    UnavailableError,
+    of_system,
+)
 
-__all__ = ["private", "read_bytes", "read_text", "replacing", "write_new"]
+__all__ = ["private", "read_bytes", "read_private", "read_text", "replacing", "write_new"]
 
 
 def read_bytes(path: Path, max_bytes: int, *, remedy: str = "Split it.") -> bytes:
@@ -50,6 +58,60 @@ def read_text(path: Path, max_bytes: int, *, remedy: str = "Split it.") -> str:
         raise InputError(
             f"not UTF-8 at byte {error.start}", where=str(path), remedy="Save it as UTF-8."
         ) from None
+
+
+def read_private(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a secret that this process's user alone may read and replace.
+
+    Raises ``IntegrityError`` when the file, or the folder it is in, belongs to somebody else, lets
+    others in, or is reached through a symbolic link; ``NotFoundError`` when there is none, and
+    ``UnavailableError`` where the caller may not read.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _require_own(os.fstat(folder), path.parent, others=stat.S_IWGRP | stat.S_IWOTH)
+            # Non-blocking: a named pipe must not hold the caller up.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            with os.fdopen(os.open(path.name, flags, dir_fd=folder), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise _exposed(path, "it is not a file")
+                _require_own(status, path, others=stat.S_IRWXG | stat.S_IRWXO)
+                return file.read(max_bytes)
+        finally:
+            os.close(folder)
+    except FileNotFoundError:
+        raise NotFoundError(
+            "no such key", where=str(path), remedy="Run `spine init` there."
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+            raise _exposed(path, "it is not a file, or behind a symbolic link") from None
+        raise UnavailableError(
+            error.strerror or "unreadable",
+            where=str(path),
+            remedy="Check the key file's owner and mode.",
+            code="spine.not_permitted",
+        ) from None
+
+
+def _require_own(status: os.stat_result, path: Path, *, others: int) -> None:
+    if status.st_uid != os.geteuid():
+        raise _exposed(path, f"it belongs to user {status.st_uid}")
+    if status.st_mode & others:
+        raise _exposed(path, f"its mode is {stat.S_IMODE(status.st_mode):04o}")
+
+
+def _exposed(path: Path, problem: str) -> IntegrityError:
+    return IntegrityError(
+        f"others may know or replace this key: {problem}",
+        where=str(path),
+        remedy="When nobody can have read it, make it yours alone: `chmod 700` the folder, `chmod "
+        "600` the file, no link. Else delete it, let `spine init .` make another, and make anew "
+        "what it masked or signed.",
+        code="spine.key_exposed",
+    )
 
 
 def private(path: str, flags: int) -> int:

@@ -7,15 +7,18 @@ import secrets
 from pathlib import Path
 
 from dataspine.core.errors import UnavailableError
-from dataspine.core.files import write_new
+from dataspine.core.files import read_private, write_new
 
 __all__ = ["load_key"]
+
+MAX_BYTES = 65_536
 
 
 def load_key(path: Path) -> bytes:
     """Return a key of 64 characters; make it (mode 0600) the first time.
 
-    Raises ``UnavailableError`` when the file cannot be read or made.
+    Raises ``UnavailableError`` when the file cannot be read or made, and ``IntegrityError`` when
+    it is not this user's alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -29,7 +32,6 @@ def load_key(path: Path) -> bytes:
                 pass
             finally:
                 fresh.unlink()
-        return path.read_bytes().strip()
     except OSError as error:
         raise UnavailableError(
             error.strerror or "unreadable",
@@ -37,3 +39,4 @@ def load_key(path: Path) -> bytes:
             remedy="Check the key file's owner and mode.",
             code="cdc.key_file",
         ) from None
+    return read_private(path, MAX_BYTES).strip()

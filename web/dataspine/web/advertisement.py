@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dataspine.adapters.own_state import in_ci
 from dataspine.adapters.tools.git import is_untracked
 from dataspine.core.files import private, replacing
 from dataspine.core.process import start_time
@@ -41,7 +42,7 @@ def advertised(state: Path, environment: Mapping[str, str] = os.environ) -> str 
     own, readable by nobody else, reached through no symbolic link, untracked by git, names a
     loopback address, and its process runs since the time that it says. In CI it never counts.
     """
-    if environment.get("CI", "").lower() not in ("", "0", "false"):
+    if in_ci(environment):
         return None
     found = _own(state)
     url, pid, started = (found.get(name) for name in ("url", "pid", "started"))

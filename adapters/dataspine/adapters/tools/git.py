@@ -24,16 +24,23 @@ def origin_of(file: Path) -> dict[str, str]:
 
 
 def is_untracked(file: Path) -> bool:
-    """Tell whether no repository tracks the file; when git cannot say, it is not."""
+    """Tell whether no repository tracks a file, or anything in a folder.
+
+    When git cannot say, it is not.
+    """
     folder = file.parent
-    if not any((parent / ".git").exists() for parent in folder.resolve().parents):
+    while not folder.exists():
+        folder = folder.parent
+    if not any((each / ".git").exists() for each in (folder.resolve(), *folder.resolve().parents)):
         return True
-    return _git(folder, "ls-files", "--", file.name) == ""
+    return _git(folder, "ls-files", "--", str(file.relative_to(folder))) == ""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        ended = run(["git", *arguments], cwd=folder, env=os.environ, seconds=SECONDS)
+        # A repository's own configuration may name a program for git to run.
+        argv = ["git", "-c", "core.fsmonitor=false", *arguments]
+        ended = run(argv, cwd=folder, env=os.environ, seconds=SECONDS)
         return ended.output.decode().strip() if ended.code == 0 else None
     except (OSError, UnicodeDecodeError):
         return None
