@@ -41,8 +41,8 @@ def open_applied(session: Session, path: Path) -> tuple[Route, StoredRoute]:
     column is classified otherwise since.
     """
     route = load_route(path)
-    found = RouteStore(session.database).get(route.name)
     access.require(session, access.DEPLOY, route.name)
+    found = RouteStore(session.database).get(route.name)
     _require_unchanged(route, found)
     RouteCheck(session, found).require_current()
     return route, found

@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
-from dataspine.adapters import access, applied_route
+from dataspine.adapters import access, applied_route, route_sinks
 from dataspine.adapters.applied_route import UNCLASSIFIED
 from dataspine.adapters.own_state import own_key
 from dataspine.adapters.schema_publish import field_facts
@@ -69,6 +69,7 @@ def plan(session: Session, path: Path) -> Plan:
     """Say whether the route may be deployed; change nothing but the journal."""
     route = load_route(path)
     asked = question(session, route)
+    route_sinks.require_usable(session, route)
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
@@ -86,6 +87,7 @@ def apply(session: Session, path: Path) -> Plan:
     access.require(session, access.DEPLOY, route.name)
     described = _describe(session, route)
     asked = _question(session, route, described)
+    route_sinks.require_usable(session, route)
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(

@@ -11,17 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dataspine.adapters import route_deploy
+from dataspine.adapters import route_deploy, route_sinks
 from dataspine.adapters.applied_route import UNCLASSIFIED, RouteCheck
-from dataspine.adapters.own_state import own_key
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.column_identity import require_columns
 from dataspine.cdc.dead_letter import DeadLetterStore
-from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
-from dataspine.cdc.mask import Masker
 from dataspine.cdc.route import Route, Sink, Table
 from dataspine.cdc.state import StoredRoute
 from dataspine.core.errors import DataSpineError
@@ -177,23 +174,13 @@ def open_target(
     session: Session, route: Route, stored: StoredRoute, asker: Asker
 ) -> Iterator[FlushTarget]:
     """Open what flushes and replays of a route write to, behind its gates."""
-    key = own_key(session.workspace.state, "mask.key")
-    sinks = [
-        DuckDbSink(
-            sink.name,
-            session.workspace.root / sink.path,
-            {t.short_name: sink.table_masks(t.short_name) for s in route.sources for t in s.tables},
-            Masker(key, sink.purpose),
-        )
-        for sink in route.sinks
-    ]
     watch = _Watch(session, stored, asker)
     recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
     store = dead_letter_store(session, stored)
     try:
         yield FlushTarget(
             route,
-            sinks,
+            route_sinks.sinks(session, route),
             store,
             session.database,
             asker,

@@ -18,8 +18,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dataspine.cdc import sink_record
 from dataspine.cdc.event import UNCHANGED, Column, Relation, Row
 from dataspine.cdc.mask import KEY_METHODS, Masker
+from dataspine.cdc.sink_record import SinkOwner, SinkTable
 from dataspine.cdc.sink_table import fold, quoted, require_names, sink_type, tried
 from dataspine.core.errors import InputError, UnavailableError
 
@@ -60,8 +62,14 @@ class DuckDbSink:
     """A sink file and what it masks: ``masks`` is column to method, per table (short name)."""
 
     def __init__(
-        self, name: str, path: Path, masks: Mapping[str, Mapping[str, str]], masker: Masker
+        self,
+        name: str,
+        path: Path,
+        masks: Mapping[str, Mapping[str, str]],
+        masker: Masker,
+        owner: SinkOwner | None = None,
     ) -> None:
+        self.owner = owner
         self.name = name
         self.path = path
         self.masks = masks
@@ -86,6 +94,10 @@ class DuckDbSink:
                     remedy="Mask a key with hmac.",
                     code="cdc.key_mask",
                 )
+
+    def identities(self, table: str) -> dict[str, str]:
+        """Return by what each masked column of a table is masked, keys and purposes told apart."""
+        return {fold(c): self.masker.identity(m) for c, m in self.masks.get(table, {}).items()}
 
     def position(self, route: str, source: str) -> int | None:
         """Return the LSN up to which the sink has the source, or None when it has nothing."""
@@ -139,6 +151,9 @@ class SinkSession:
             "CREATE TABLE IF NOT EXISTS _spine"
             " (route VARCHAR, source VARCHAR, lsn UBIGINT, PRIMARY KEY (route, source))"
         )
+        self._run(sink_record.CREATE)
+        if sink.owner is not None:
+            sink_record.claim(self._run, sink.owner, where=str(sink.path))
 
     def position(self, route: str, source: str) -> int | None:
         """Return the committed position of a route's source."""
@@ -170,6 +185,10 @@ class SinkSession:
         known = {fold(str(row[0])): str(row[1]) for row in rows}
         for column, kind in wanted.items():
             self._ensure_column(relation.name, column, kind, known.get(fold(column)))
+        masks = self._sink.identities(relation.name)
+        if not sink_record.has_masks(self._run, fold(relation.name), masks):
+            self.require_masks(relation.name, masks)
+            sink_record.record_masks(self._run, fold(relation.name), masks)
         self._ensured[relation.name] = relation
 
     def _ensure_column(self, table: str, column: str, kind: str, known: str | None) -> None:
@@ -183,10 +202,28 @@ class SinkSession:
                 f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(column)} TYPE {kind}", at=at
             )
 
+    def require_masks(self, table: str, before: Mapping[str, str] | None) -> None:
+        """Raise ``ConflictError`` when the table has rows that are masked otherwise than now.
+
+        ``before`` is how they are masked when the sink does not say; None when nobody knows.
+        """
+        masks, where = self._sink.identities(table), str(self._sink.path)
+        sink_record.require_masks(self._run, self._described(table), masks, before, where=where)
+
+    def _described(self, table: str) -> SinkTable:
+        if not self._has(table):
+            return SinkTable(fold(table), (), has_rows=False)
+        columns = self._run(f"DESCRIBE {quoted(table)}", at=table)
+        rows = self._run(f"SELECT 1 FROM {quoted(table)} LIMIT 1", at=table)  # noqa: S608 - quoted
+        return SinkTable(fold(table), tuple(fold(str(row[0])) for row in columns), bool(rows))
+
+    def _has(self, table: str) -> bool:
+        names = self._run("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'")
+        return fold(table) in {fold(str(name)) for (name,) in names}
+
     def empty(self, table: str) -> None:
         """Remove every row of a table, if the sink has the table."""
-        names = self._run("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'")
-        if fold(table) in {fold(str(name)) for (name,) in names}:
+        if self._has(table):
             self._run(f"DELETE FROM {quoted(table)}", at=table)  # noqa: S608 - quoted
 
     def existing(self, relation: Relation, keys: Sequence[Key]) -> list[bool]:

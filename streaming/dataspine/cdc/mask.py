@@ -18,6 +18,7 @@ METHODS = frozenset({"hmac", "last4", "null", "redact"})
 KEY_METHODS = frozenset({"hmac"})
 
 _REDACTED = "[redacted]"
+_IDENTITY = "spine.mask.identity"
 _BLOCK = 64
 _MEMO = 200_000
 _MIN_KEY_BYTES = 32
@@ -47,6 +48,10 @@ class Masker:
         inner.update(value.encode())
         outer.update(inner.digest())
         return outer.hexdigest()
+
+    def identity(self, method: str) -> str:
+        """Name what masks: the method, and for a keyed one what tells its key and purpose."""
+        return f"{method}:{self.hmac(_IDENTITY)[:16]}" if method in KEY_METHODS else method
 
     def column(self, method: str, values: Sequence[_Value]) -> list[_Value]:
         """Return the masked column; raise ``InputError`` for an unknown method."""

@@ -101,7 +101,16 @@ class Route:
 
 def load_route(path: Path) -> Route:
     """Read and check a route file; raise ``InputError`` with the line of the first fault."""
-    return _route(load_document(path, "route"), path)
+    document = load_document(path, "route")
+    route = _route(document, path)
+    _require_unique(document, "source", ((s.name, s.line) for s in route.sources))
+    _require_unique(document, "sink", ((s.name, s.line) for s in route.sinks))
+    paths = ((os.path.normpath(s.path), s.line) for s in route.sinks)
+    _require_unique(document, "sink path", paths)
+    tables = [t for s in route.sources for t in s.tables]
+    _require_table_names(document, tables)
+    _require_masked_tables(document, route, {t.short_name for t in tables})
+    return route
 
 
 def read_route(value: Mapping[str, Any], path: Path) -> Route:
@@ -131,7 +140,7 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 def _route(document: Document, path: Path) -> Route:
     value = _complete(document.value)
-    route = Route(
+    return Route(
         name=value["name"],
         sources=tuple(_source(document, i, item) for i, item in enumerate(value["sources"])),
         sinks=tuple(_sink(document, i, item) for i, item in enumerate(value["sinks"])),
@@ -141,14 +150,6 @@ def _route(document: Document, path: Path) -> Route:
         path=path,
         document=value,
     )
-    _require_unique(document, "source", ((s.name, s.line) for s in route.sources))
-    _require_unique(document, "sink", ((s.name, s.line) for s in route.sinks))
-    paths = ((os.path.normpath(s.path), s.line) for s in route.sinks)
-    _require_unique(document, "sink path", paths)
-    tables = [t for s in route.sources for t in s.tables]
-    _require_table_names(document, tables)
-    _require_masked_tables(document, route, {t.short_name for t in tables})
-    return route
 
 
 def _complete(value: Mapping[str, Any]) -> dict[str, Any]:
