@@ -4,7 +4,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from docs.generate import cli, errors, files, http
+from docs.generate import cli, errors, files, http, types
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs/reference"
@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
         "http.md": http.page(),
         "files.md": files.page(),
         "errors.md": errors.page(ROOT),
+        "types.md": types.page(),
     }
     stale = 0
     for name, text in pages.items():

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
-from docs.generate import cli, errors, files
+from docs.generate import cli, errors, files, types
 from tests.cli.test_options import COMMANDS
+
+from dataspine.cdc.pgoutput import TYPES
+from dataspine.cdc.sink_table import SINK_TYPES
 
 SOURCE = '''\
 from dataspine.core.errors import InputError, UnavailableError
@@ -58,3 +61,11 @@ def test_every_key_of_the_settings_stands_in_the_page() -> None:
     page = files.page()
     for key in ("name", "trust[].channels", "lineage.receivers[].url", "transfers{}{}{}.allow"):
         assert f"| `{key}` |" in page
+
+
+def test_every_type_that_the_stream_names_is_on_the_page() -> None:
+    rows = [line.split("|")[1].strip(" `") for line in types.page().split("\n") if "| `" in line]
+    assert sorted({row.partition("(")[0] for row in rows}) == sorted(TYPES.values())
+    # What the sink would cast and no stream ever names is a mistake in one of the two.
+    assert set(SINK_TYPES) <= set(TYPES.values())
+    assert set(types.NOTES) <= set(TYPES.values())

@@ -27,6 +27,7 @@ from dataspine.core.errors import ConflictError, InputError
 __all__ = [
     "PIECE_BYTES",
     "PIECE_CHANGES",
+    "TYPES",
     "Decoder",
     "KeyChangedError",
     "MalformedMessageError",
@@ -59,7 +60,7 @@ _u32 = struct.Struct(">I").unpack_from
 _truncate = struct.Struct(">IB").unpack_from
 _type = struct.Struct(">Ii").unpack_from
 
-_TYPES: Final = {
+TYPES: Final = {
     16: "bool",
     17: "bytea",
     20: "int8",
@@ -109,7 +110,7 @@ class KeyChangedError(ConflictError):
 
 def type_name(oid: int, modifier: int) -> str:
     """Name a type for the sink: ``numeric(12,2)``, ``varchar(40)``; an unknown one is ``text``."""
-    name = _TYPES.get(oid, "text")
+    name = TYPES.get(oid, "text")
     if modifier < 4:  # both modifiers below count from 4, and -1 means none
         return name
     if name == "varchar":

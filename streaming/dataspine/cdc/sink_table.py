@@ -7,7 +7,16 @@ import re
 from dataspine.cdc.event import Relation
 from dataspine.core.errors import InputError
 
-__all__ = ["RESERVED", "SINK_TYPES", "fold", "quoted", "require_names", "sink_type", "tried"]
+__all__ = [
+    "MAX_DIGITS",
+    "RESERVED",
+    "SINK_TYPES",
+    "fold",
+    "quoted",
+    "require_names",
+    "sink_type",
+    "tried",
+]
 
 RESERVED = "_spine"
 SINK_TYPES = {
