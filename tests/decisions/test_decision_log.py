@@ -12,13 +12,9 @@ from tests.store import Place, only_sqlite
 
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
-from dataspine.core.identity import Principal
-from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.decision_log import MAX_PLAIN, DecisionLog, Ingested, LogSearch
-from dataspine.decisions.journal import Journal
 
 AT = datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC)
-ANN = Principal("ann")
 
 
 @pytest.fixture
@@ -264,21 +260,3 @@ def test_a_full_disk_keeps_nothing_of_a_chunk_and_asks_for_it_again(
     with database.read() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000").close()
     assert log.ingest(many).stored == 5_000
-
-
-def test_what_the_journal_has_and_the_log_has_not_is_named(
-    log: DecisionLog, database: Database
-) -> None:
-    kept, question = Journal(database), DecisionInput("schema.publish", AT, {"name": "orders"})
-    refused = Decision.refused(question, "contract.owner_missing", "m", "r", AT)
-    with database.begin() as connection:
-        for decision_id in ("d1", "d2#0", "d3#1"):
-            document = {
-                **refused.document(),
-                "decision_id": decision_id,
-                "policy": Policy("r1", 1).document(),
-            }
-            kept.record(connection, Decision.of(document), name="o", actor=ANN, acted=False)
-    assert log.unlogged() == ["d1", "d2", "d3"]
-    log.ingest([_event("d1"), _event("d2", result=[{"allow": True}])])
-    assert log.unlogged() == ["d3"]

@@ -31,9 +31,8 @@ from dataspine.decisions._opa_event import (
     raw_list,
     word,
 )
-from dataspine.decisions._tables import decision_chunks, decision_log, journal
+from dataspine.decisions._tables import decision_chunks, decision_log
 from dataspine.decisions.control import gunzip
-from dataspine.decisions.journal import visible
 
 __all__ = ["MAX_PLAIN", "DecisionLog", "Ingested", "LogSearch", "Logged", "conditions"]
 
@@ -216,7 +215,7 @@ class DecisionLog:
                 raise NotFoundError(
                     "OPA logged no such decision",
                     where=decision_id[:_MAX_ID],
-                    remedy="Logs arrive within seconds; see `spine audit reconcile`.",
+                    remedy="Logs arrive within seconds; see who sends them: `spine opa status`.",
                 )
         raw = bytes(raw_list(gunzip(row.events, MAX_PLAIN))[row.position])
         event: dict[str, Any] = parse_json(raw, where=decision_id, max_bytes=MAX_PLAIN)
@@ -238,24 +237,6 @@ class DecisionLog:
                 .limit(limit)
             ).mappings()
             return [Logged(**{**row, "codes": tuple((row["codes"] or "").split())}) for row in rows]
-
-    def unlogged(self, *, limit: int = 100) -> list[str]:
-        """Return the ids of OPA's decisions that the journal has and OPA's log has not."""
-        logged = sa.exists(
-            sa.select(1).where(
-                decision_log.c.decision_id.in_([journal.c.opa_decision_id, journal.c.decision_id])
-            )
-        )
-        with self._database.read() as connection:
-            return [
-                *connection.scalars(
-                    sa.select(journal.c.opa_decision_id)
-                    .where(journal.c.opa_decision_id.is_not(None), ~logged, visible(connection))
-                    .distinct()
-                    .order_by(journal.c.opa_decision_id)
-                    .limit(limit)
-                )
-            ]
 
     def _index(self, plain: bytearray, most: int) -> _Index:
         index, seconds = _Index(), _Seconds(self._clock())

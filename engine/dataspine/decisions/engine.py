@@ -179,7 +179,7 @@ def judged(question: DecisionInput, reply: Mapping[str, Any], at: datetime) -> D
         return Decision.of(
             {
                 **result,
-                # Without decision logs OPA gives no id; reconciliation then finds it unlogged.
+                # Without decision logs OPA gives no id.
                 "decision_id": given if given else str(uuid.uuid4()),
                 "point": question.point,
                 "input_digest": question.digest,
