@@ -70,6 +70,19 @@ def test_parked_rows_name_their_decision_and_replay_under_a_new_policy(world: Wo
     assert replay(world.target, {"people": PEOPLE}).outcomes == {"parked": 1}
 
 
+def test_home_of_megabytes_parks_and_only_its_row_keeps_it(world: World) -> None:
+    home = "x" * 2_000_000
+    world.run(MemorySource([("1", home, "a"), ("2", home + "y", "b")], [], threading.Event()))
+    found = [(x.codes, x.detail, x.home) for x in world.dead.letters(sink="eu")]
+    detail = "a home is longer than 256 bytes"
+    assert found == [(("cdc.home_too_long",), detail, "x" * 256)] * 2
+    classes = [(e.decision.codes, e.class_count) for e in world.journal.list(limit=10)]
+    assert classes == [(("cdc.home_too_long",), 2)] * 2
+    assert world.rows("eu") == {}
+    # A later replay parks them again, and asks nobody either.
+    assert replay(world.target, {"people": PEOPLE}).outcomes == {"parked": 4}
+
+
 def test_replay_never_brings_back_a_deleted_or_older_row(world: World) -> None:
     log = Log()
     log.transaction(("put", "1", "BR", "old"), ("put", "2", "BR", "old"), ("put", "3", "BR", "x"))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dataspine.cdc.event import Column
-from dataspine.cdc.gate import Action, Gate, boundary_rows, predicate
+from dataspine.cdc.gate import MAX_CLASSES, Action, Gate, boundary_rows, bounded, predicate
 from dataspine.core.errors import IntegrityError, UnavailableError
-from dataspine.decisions.decision import Decision, Obligation, Policy, Violation
+from dataspine.decisions.decision import Decision, DecisionInput, Obligation, Policy, Violation
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 COUNTRY = Column("country", "text", False)
@@ -36,6 +36,7 @@ class Asker:
     obligations: tuple[Obligation, ...] = ()
     down: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
         self.asked.append(dict(row))
@@ -55,6 +56,13 @@ class Asker:
 
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> Compiled | None:
         return self.compiled
+
+    def refuse(
+        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
+    ) -> Decision:
+        self.refused.append((point, code, problem, remedy))
+        question = DecisionInput(point, NOW, facts)
+        return Decision.refused(question, code, problem, remedy, NOW)
 
     def policy(self) -> Policy | None:
         return self.active
@@ -200,3 +208,67 @@ def test_table_without_guard_has_one_class() -> None:
     made.refresh()
     assert len({id(v) for v in made.judge([], 3)}) == 1
     assert replace(asker, asked=[]).asked == []
+
+
+@pytest.mark.parametrize(
+    ("value", "is_asked"),
+    [("x" * 256, True), ("x" * 257, False), ("é" * 128, True), ("é" * 129, False)],
+)
+def test_home_over_the_bound_parks_and_opa_is_not_asked(value: str, is_asked: bool) -> None:
+    asker = Asker()
+    made = gate(asker)
+    assert actions(made, value) == ["park"]
+    assert [row["country"] for row in asker.asked] == [value] * is_asked
+    refusal = (
+        "row.replicate",
+        "cdc.home_too_long",
+        "a home is longer than 256 bytes",
+        "Correct the row at the source; the next version of it is judged.",
+    )
+    assert asker.refused == [refusal] * (not is_asked)
+
+
+def test_homes_over_the_bound_are_one_class_and_are_not_kept() -> None:
+    asker = Asker()
+    made = gate(asker)
+    verdicts = made.judge([["a" * 300, "b" * 300, "DE", "a" * 300]], 4)
+    assert verdicts[0] is verdicts[1] is verdicts[3]
+    assert (verdicts[0].codes, verdicts[0].detail) == (
+        ("cdc.home_too_long",),
+        "a home is longer than 256 bytes",
+    )
+    assert len(asker.refused) == 1
+    assert list(made._memo) == ["DE"]
+
+
+def test_classes_of_one_flush_are_capped_and_the_next_flush_goes_on() -> None:
+    asker = Asker()
+    made = gate(asker)
+    homes = [f"home {number}" for number in range(MAX_CLASSES + 2)]
+    verdicts = made.judge([[*homes, "DE", "home 0"]], MAX_CLASSES + 4)
+    assert len(asker.asked) == MAX_CLASSES
+    over = verdicts[MAX_CLASSES]
+    assert (over.action, over.codes) == (Action.PARK, ("cdc.too_many_homes",))
+    assert verdicts[MAX_CLASSES + 1] is verdicts[MAX_CLASSES + 2] is over
+    assert verdicts[-1] is verdicts[0]
+    assert [code for _, code, _, _ in asker.refused] == ["cdc.too_many_homes"]
+    made.begin_flush()
+    assert actions(made, "DE", homes[-1]) == ["allow", "park"]
+    assert len(asker.asked) == MAX_CLASSES + 2
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [("", ""), ("DE", "DE"), ("x" * 9_000, "x" * 256), ("é" * 200, "é" * 128)],
+)
+def test_home_is_kept_within_the_bound(value: str, kept: str) -> None:
+    assert bounded(value) == kept
+
+
+def test_word_in_a_column_that_became_a_number_is_judged_as_it_is() -> None:
+    asker = Asker()
+    made = Gate(asker, {"name": "r"}, [Column("country", "int4", False)], {}, lambda: NOW)
+    made.refresh()
+    asker.asked.clear()
+    assert actions(made, "7", "seven") == ["park", "park"]
+    assert asker.asked == [{"country": 7}, {"country": "seven"}]

@@ -27,7 +27,7 @@ from dataspine.cdc.state import RouteStore
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import DataSpineError, NotFoundError
 from dataspine.core.identity import Principal
-from dataspine.decisions.decision import Decision, Policy, Violation
+from dataspine.decisions.decision import Decision, DecisionInput, Policy, Violation
 from dataspine.decisions.journal import Journal
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -92,6 +92,13 @@ class ListAsker:
             "condition",
             {"type": "field", "operator": "in", "field": "row.country", "value": countries},
         )
+
+    def refuse(
+        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
+    ) -> Decision:
+        made = Decision.refused(DecisionInput(point, NOW, facts), code, problem, remedy, NOW)
+        self.asked[made.decision_id] = made
+        return made
 
     def policy(self) -> Policy | None:
         return Policy(f"r{self.number}", self.number)

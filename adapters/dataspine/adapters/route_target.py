@@ -56,6 +56,16 @@ class Asker:
         self._fresh[decision.decision_id] = decision
         return decision
 
+    def refuse(
+        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
+    ) -> Decision:
+        """Return the denial of rows about which OPA is not asked, and keep it like an answer."""
+        at = self._session.clock()
+        question = DecisionInput(point, at, facts)
+        decision = Decision.refused(question, code, problem, remedy, at)
+        self._fresh[decision.decision_id] = decision
+        return decision
+
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> _Compiled | None:
         """Return the row rules as a filter, or None when OPA has to be asked per class."""
         # The filter knows the product's row rules alone: beside a custom one, OPA is asked.

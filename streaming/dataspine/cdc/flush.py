@@ -23,7 +23,7 @@ from dataspine.cdc._tables import flushes, outcomes
 from dataspine.cdc.dead_letter import WHOLE_TABLE, DeadLetterStore, Parked, Tombstone
 from dataspine.cdc.duckdb_sink import DuckDbSink, Key, Partial, SinkSession, Upserts
 from dataspine.cdc.event import UNCHANGED, Batch, Column, Op, Relation, Row
-from dataspine.cdc.gate import Action, Asker, Gate, Verdict
+from dataspine.cdc.gate import Action, Asker, Gate, Verdict, bounded
 from dataspine.cdc.route import Route, Table
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
@@ -105,6 +105,11 @@ class FlushTarget:
     hook: Hook = lambda _point: None
     _gates: dict[tuple[str, str], tuple[Relation, Gate]] = field(default_factory=dict)
 
+    def begin_flush(self) -> None:
+        """Let each gate ask about as many classes again as one flush may have."""
+        for _, gate in self._gates.values():
+            gate.begin_flush()
+
     def gate(self, sink: DuckDbSink, relation: Relation) -> Gate:
         """Return the refreshed gate of a table and sink."""
         held = self._gates.get((sink.name, relation.name))
@@ -160,6 +165,7 @@ class Flush:
             for sink in sinks:
                 session = self._stack.enter_context(sink.open())
                 self._lanes.append(_Lane(target, source, sink, session, snapshot))
+            target.begin_flush()
             target.dead_letter.begin()
         except BaseException:
             self.abort()
@@ -422,7 +428,7 @@ class _Lane:
                     key_hash(found.keys[index]),
                     segment.lsns[event],
                     segment.changes[event].sequence,
-                    _value(row[guard]) if guard >= 0 else constant,
+                    _home(row[guard]) if guard >= 0 else constant,
                     text,
                     verdict.decision_id,
                     _payload(names, row),
@@ -522,6 +528,10 @@ def _discard(database: Database, uids: Sequence[str]) -> None:
 def _rejected(verdict: Verdict, columns: str) -> Verdict:
     detail = f"the sink's type cannot hold the value of {columns}"
     return Verdict(Action.PARK, verdict.decision_id, ("cdc.sink_rejected",), detail)
+
+
+def _home(value: object) -> str | None:
+    return bounded(value) if isinstance(value, str) else None
 
 
 def _value(value: object) -> str | None:

@@ -7,6 +7,7 @@ before use and on every class after; anything else stops the route. Nothing here
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dataspine.core.errors import DataSpineError, IntegrityError, UnavailableErr
 from dataspine.decisions.decision import Decision, Policy
 
 __all__ = [
+    "MAX_CLASSES",
+    "MAX_GUARD_BYTES",
     "POINT",
     "Action",
     "Asker",
@@ -29,10 +32,16 @@ __all__ = [
     "Predicate",
     "Verdict",
     "boundary_rows",
+    "bounded",
     "predicate",
 ]
 
 POINT = "row.replicate"
+# No code of a country comes near; what does is not one, and may be a whole document.
+MAX_GUARD_BYTES = 256
+# Per flush, table and sink: four times the country codes there are, and some 4 MB of journal. Who
+# writes to the source could else make OPA decide, and the journal keep, as much as they like.
+MAX_CLASSES = 1_000
 _CLASSES = 100_000
 _MAX_BOUNDARY_ROWS = 600
 
@@ -63,6 +72,11 @@ class Asker(Protocol):
 
     def policy(self) -> Policy | None:
         """Return what would answer now."""
+
+    def refuse(
+        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
+    ) -> Decision:
+        """Return the recorded denial of rows about which nobody asks OPA."""
 
 
 class Action(StrEnum):
@@ -110,6 +124,8 @@ class Gate:
         self._valid_until: datetime | None = None
         self._predicate: Predicate | None = None
         self._memo: _Memo = _Memo(self._judge)
+        self._refusals: dict[str, Verdict] = {}
+        self._classes = 0
 
     @property
     def revision(self) -> str:
@@ -132,6 +148,7 @@ class Gate:
         # 1. Nothing old answers while the new one is prepared, not even when that fails.
         self._policy = self._valid_until = self._predicate = None
         self._memo.clear()
+        self._refusals.clear()
         compiled = self._asker.compile_filter(self._facts, at)
         # 2. Answers during the proof must come from this policy.
         self._policy = policy
@@ -143,6 +160,10 @@ class Gate:
         except DataSpineError:
             self._policy = None
             raise
+
+    def begin_flush(self) -> None:
+        """Let OPA be asked about ``MAX_CLASSES`` more classes."""
+        self._classes = 0
 
     def judge(self, columns: Sequence[Sequence[str | None]], count: int) -> list[Verdict]:
         """Return a verdict per row; ``columns`` are the guard columns, each ``count`` long."""
@@ -157,6 +178,19 @@ class Gate:
 
     def _judge(self, key: Any) -> Verdict:
         values = (key,) if len(self._guards) == 1 else key
+        if any(value is not None and value != bounded(value) for value in values):
+            return self._refuse(
+                "cdc.home_too_long",
+                f"a home is longer than {MAX_GUARD_BYTES} bytes",
+                "Correct the row at the source; the next version of it is judged.",
+            )
+        if self._classes >= MAX_CLASSES:
+            return self._refuse(
+                "cdc.too_many_homes",
+                f"one flush has more than {MAX_CLASSES} different homes in this table",
+                "Check the column that says whose a row is; then `spine cdc dlq replay`.",
+            )
+        self._classes += 1
         row = {
             column.name: _typed(column.type, value)
             for column, value in zip(self._guards, values, strict=True)
@@ -164,7 +198,18 @@ class Gate:
         decision = self._ask(row)
         if self._predicate is not None and self._predicate(row) is not decision.allow:
             raise _mismatch(self._facts)
-        return _verdict(decision, self._masks)
+        verdict = self._memo[key] = _verdict(decision, self._masks)
+        return verdict
+
+    def _refuse(self, code: str, problem: str, remedy: str) -> Verdict:
+        # One class for all of them, however many there are; Python may park, and never allows.
+        known = self._refusals.get(code)
+        if known is None:
+            decision = self._asker.refuse(POINT, self._facts, code, problem, remedy)
+            known = self._refusals[code] = Verdict(
+                Action.PARK, decision.decision_id, (code,), problem
+            )
+        return known
 
     def _ask(self, row: GuardRow) -> Decision:
         decision = self._asker.decide(POINT, self._facts, row)
@@ -187,15 +232,14 @@ class Gate:
 
 
 class _Memo(dict[Any, Verdict]):
-    """Verdicts by guard values; a missing one is asked for."""
+    """Verdicts by guard values; a missing one is asked for, and kept by whoever answers."""
 
     def __init__(self, ask: Callable[[Any], Verdict]) -> None:
         super().__init__()
         self._ask = ask
 
     def __missing__(self, key: Any) -> Verdict:
-        verdict = self[key] = self._ask(key)
-        return verdict
+        return self._ask(key)
 
 
 def _verdict(decision: Decision, masks: Mapping[str, str]) -> Verdict:
@@ -214,12 +258,21 @@ def _verdict(decision: Decision, masks: Mapping[str, str]) -> Verdict:
     return Verdict(Action.ALLOW, decision.decision_id, ())
 
 
+def bounded(value: str) -> str:
+    """Return a guard value, or its beginning when it is longer than any is judged by."""
+    if len(value) <= MAX_GUARD_BYTES // 4:  # a character has four bytes at most
+        return value
+    return value[:MAX_GUARD_BYTES].encode()[:MAX_GUARD_BYTES].decode(errors="ignore")
+
+
 def _typed(kind: str, value: str | None) -> str | int | bool | None:
     """Turn PostgreSQL's text into the JSON value that a rule compares."""
     if value is None:
         return None
     if kind in {"int2", "int4", "int8"}:
-        return int(value)
+        # A dead letter can be from when the column was text; then a rule sees the text.
+        with contextlib.suppress(ValueError):
+            return int(value)
     if kind == "bool":
         return value == "t"
     return value

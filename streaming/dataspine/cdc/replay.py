@@ -85,6 +85,7 @@ def _replay_page(
     report: ReplayReport,
 ) -> dict[str, list[int]]:
     marks: dict[str, list[int]] = {"replayed": [], "discarded": [], "parked": []}
+    target.begin_flush()
     gate = target.gate(sink, relation)
     names = [column.name for column in relation.columns]
     guards = [names.index(name) for name in target.route.table(relation.name).guard_columns]
