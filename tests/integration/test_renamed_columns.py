@@ -95,7 +95,7 @@ def test_rows_after_a_rename_stay_where_they_are(
             "code": "cdc.table_changed",
             "problem": f"the column {column!r} is not the one that was decided on:"
             " columns were renamed",
-            "where": "shop-to-us/shop/public.customers",
+            "where": "route shop-to-us, source shop, table public.customers",
             "remedy": "Destroy the route, apply it and run it again: it takes a new snapshot.",
             "retry": False,
         }

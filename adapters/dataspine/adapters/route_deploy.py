@@ -14,11 +14,12 @@ from psycopg2.extensions import parse_dsn
 from dataspine.adapters import access, applied_route, route_sinks
 from dataspine.adapters.applied_route import UNCLASSIFIED
 from dataspine.adapters.own_state import own_key
+from dataspine.adapters.routes import open_letters
 from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.postgres import CatalogTable, PostgresSource
-from dataspine.cdc.route import Route, Table, load_route
+from dataspine.cdc.route import Route, Table, load_route, read_route
 from dataspine.cdc.sink_table import require_names
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
@@ -27,9 +28,11 @@ from dataspine.lineage import events
 from dataspine.registry import classifications_of
 
 __all__ = [
+    "Forgotten",
     "Plan",
     "apply",
     "destroy",
+    "forget",
     "open_source",
     "origins",
     "plan",
@@ -131,15 +134,56 @@ def unfiltered_rules(session: Session) -> tuple[str, ...]:
     return tuple(verify(current[1], session.trust).metadata.get(UNFILTERED) or ())
 
 
-def destroy(session: Session, path: Path) -> Route:
-    """Drop what the route made at its sources, and forget that it is desired."""
+def destroy(session: Session, path: Path) -> str:
+    """Drop what the route made at its sources, forget that it is desired, and return its name.
+
+    Of an applied route it is what was applied that is dropped, whatever the file says by now.
+    """
     route = load_route(path)
     access.require(session, access.DEPLOY, route.name)
+    routes = RouteStore(session.database)
+    stored = routes.find(route.name)
+    if stored is not None and stored.document is not None:
+        route = read_route(stored.document, stored.path)
     for source in route.sources:
         with contextlib.closing(open_source(session, route, source.name)) as opened:
             opened.destroy()
-    RouteStore(session.database).remove(route.name)
-    return route
+    routes.remove(route.name)
+    return route.name
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A route that is desired no more, and what it left: a slot and a publication per source."""
+
+    route: str
+    slots: Mapping[str, str]
+    parked: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        left = {
+            source: [
+                f"SELECT pg_drop_replication_slot('{slot}')",
+                f"DROP PUBLICATION IF EXISTS {slot}",
+            ]
+            for source, slot in self.slots.items()
+        }
+        return {"route": self.route, "forgotten": True, "parked": self.parked, "left": left}
+
+
+def forget(session: Session, path: Path) -> Forgotten:
+    """Forget that a route is desired, without asking its sources, which may be gone for good."""
+    name = load_route(path).name
+    access.require(session, access.DEPLOY, name)
+    routes = RouteStore(session.database)
+    stored = routes.get(name)
+    with open_letters(session, stored) as letters:
+        parked = sum(rows for rows, _ in letters.parked_by_sink().values()) if letters else 0
+    sources = [source["name"] for source in stored.facts["sources"]]
+    slots = {each: slot_name(session.workspace.state, name, each) for each in sources}
+    routes.remove(name)
+    return Forgotten(name, slots, parked)
 
 
 def question(session: Session, route: Route) -> DecisionInput:

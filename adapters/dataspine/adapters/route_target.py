@@ -236,7 +236,8 @@ def _require_columns(
     applied = (stored.columns or {})[relation.name]
     with contextlib.closing(route_deploy.open_source(session, route, source)) as opened:
         (current,) = (t.attributes for t in opened.tables() if t.relation.name == relation.name)
-    where = f"{route.name}/{source}/{relation.namespace}.{relation.name}"
+    table = f"{relation.namespace}.{relation.name}"
+    where = f"route {route.name}, source {source}, table {table}"
     require_columns(relation, applied, current, where=where)
 
 

@@ -98,13 +98,35 @@ def status() -> None:
 
 
 @app.command(epilog="Example: spine cdc destroy streaming/cdc/data-spine.yaml")
-def destroy(route: RouteFile = None) -> None:
+def destroy(
+    route: RouteFile = None,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Do not ask the source, which is gone; say what is left."),
+    ] = False,
+) -> None:
     """Drop a route's slot and publication, and forget the route; sinks keep their rows."""
     chosen = options()
+    if forget:
+        _forget(chosen, route)
+        return
     with chosen.session() as session:
         gone = route_deploy.destroy(session, _path(chosen, route))
-    chosen.output.document({"route": gone.name, "destroyed": True})
-    chosen.output.say(f"{gone.name}: slot and publication are gone")
+    chosen.output.document({"route": gone, "destroyed": True})
+    chosen.output.say(f"{gone}: slot and publication are gone")
+
+
+def _forget(chosen: Options, route: Path | None) -> None:
+    with chosen.session() as session:
+        gone = route_deploy.forget(session, _path(chosen, route))
+    chosen.output.document(gone.document())
+    chosen.output.say(f"{gone.route}: forgotten; no source was asked")
+    for source, slot in gone.slots.items():
+        chosen.output.say(f"if the source {source} is still there, it keeps its log for {slot}:")
+        for statement in gone.document()["left"][source]:
+            chosen.output.say(f"  {statement};")
+    if gone.parked:
+        chosen.output.note(f"{gone.parked:,} parked rows stay where they are, and so do the sinks")
 
 
 @dlq.command("list", epilog="Example: spine cdc dlq list")

@@ -76,16 +76,21 @@ class RouteStore:
 
     def get(self, name: str) -> StoredRoute:
         """Return a route; raise ``NotFoundError`` when it was not applied."""
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(routes).where(routes.c.name == name)).one_or_none()
-        if row is None:
+        found = self.find(name)
+        if found is None:
             raise NotFoundError(
                 "the route was not applied",
                 where=name,
                 remedy="Run `spine cdc apply ROUTE.yaml`.",
                 code="cdc.not_applied",
             )
-        return _stored(row)
+        return found
+
+    def find(self, name: str) -> StoredRoute | None:
+        """Return a route, or None when it was not applied."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(routes).where(routes.c.name == name)).one_or_none()
+        return None if row is None else _stored(row)
 
     def all(self) -> list[StoredRoute]:
         """Return every route by name."""
