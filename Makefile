@@ -21,7 +21,7 @@ STORES := $(addprefix tests/,bundles/test_store.py cdc/test_flush.py cdc/test_he
   lineage/test_outbox.py lineage/test_store.py registry/test_store.py web/test_app.py \
   web/test_bundles.py web/test_confluent.py web/test_fleet.py web/test_hostile.py web/test_readiness.py)
 
-.PHONY: help setup demo test test-unit test-postgres test-faults lint policy mutants check bench bundle docs \
+.PHONY: help setup demo test test-unit test-postgres test-faults soak lint policy mutants check bench bundle docs \
   conftest kafka static wheel lock clean
 
 help:  ## Show this help
@@ -85,6 +85,11 @@ test-postgres: setup bundle  ## Run the tests of what is stored with PostgreSQL 
 
 test-faults: setup bundle  ## Run the long kill and load tests
 	$(BIN)/python -m pytest -q -m faults tests/faults $(ARGS)
+
+# Rounds of some minutes each; SPINE_WORKLOAD_SEED tries one again.
+soak: setup bundle  ## Run the random workload of routes for hours
+	SPINE_WORKLOAD_ROUNDS=$${SPINE_WORKLOAD_ROUNDS:-100} SPINE_WORKLOAD_SECONDS=$${SPINE_WORKLOAD_SECONDS:-120} \
+	  $(BIN)/python -m pytest -q -s -m faults tests/faults/test_random_workload.py $(ARGS)
 
 lint: setup  ## Check format, lint rules, types, layers, copies
 	$(BIN)/ruff format --check .
