@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -59,6 +60,42 @@ def rows_of(sink: DuckDbSink, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
     finally:
         connection.close()
+
+
+def test_file_and_its_log_are_their_owners_alone(sink: DuckDbSink) -> None:
+    before = os.umask(0o022)
+    try:
+        with sink.open() as session:
+            session.apply(PEOPLE, Upserts([("1", "DE", "a")], [(1, 0)]))
+            session.commit_rows()
+            modes = {path.name: path.stat().st_mode & 0o777 for path in sink.path.parent.iterdir()}
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert modes == {"eu.duckdb": 0o600, "eu.duckdb.wal": 0o600}
+
+
+def test_mode_that_somebody_gave_the_file_stays(sink: DuckDbSink) -> None:
+    put(sink, PEOPLE, ("1", "DE", "a"))
+    sink.path.chmod(0o640)
+    put(sink, PEOPLE, ("2", "DE", "b"))
+    assert sink.path.stat().st_mode & 0o777 == 0o640
+
+
+def test_umask_is_restored_when_sinks_are_open_at_the_same_time(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        one, other = (DuckDbSink(n, tmp_path / n / "x.duckdb", {}, MASKER) for n in ("a", "b"))
+        first, second = one.open(), other.open()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        after = os.umask(0o022)
+        modes = [(tmp_path / name).stat().st_mode & 0o777 for name in "ab"]
+    finally:
+        os.umask(before)
+    assert (after, modes) == (0o022, [0o700, 0o700])
 
 
 @pytest.mark.parametrize(

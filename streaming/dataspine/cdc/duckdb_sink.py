@@ -7,9 +7,6 @@ text and are cast by DuckDB, a column at a time.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,18 +18,15 @@ import pyarrow as pa
 from dataspine.cdc import sink_record
 from dataspine.cdc.event import UNCHANGED, Column, Relation, Row
 from dataspine.cdc.mask import KEY_METHODS, Masker
+from dataspine.cdc.sink_file import connected, failure, type_changed
 from dataspine.cdc.sink_record import SinkOwner, SinkTable
 from dataspine.cdc.sink_table import fold, quoted, require_names, sink_type, tried
-from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.errors import InputError
 
 __all__ = ["DuckDbSink", "Partial", "SinkSession", "Upserts"]
 
 Key = tuple[str, ...]
 Position = tuple[int, int]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PATIENCE = 2.0
-_PAUSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +103,8 @@ class DuckDbSink:
     @contextlib.contextmanager
     def open(self) -> Iterator[SinkSession]:
         """Open the file in a transaction; what is not committed is rolled back at the end."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect()
-        try:
+        with connected(self.path) as connection:
             yield SinkSession(self, connection)
-        finally:
-            connection.close()
-
-    def _connect(self) -> Any:
-        # A route's flush and a replay of its rows meet here; each holds the file for a moment.
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return duckdb.connect(str(self.path))
-            except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
-                    raise _failed(self.path, error) from None
-                if time.monotonic() > deadline:
-                    break
-            except duckdb.Error as error:
-                raise _failed(self.path, error) from None
-            time.sleep(_PAUSE)
-        raise UnavailableError(
-            "sink file open elsewhere",
-            where=str(self.path),
-            remedy="Close the program that has it open; the route tries again.",
-            code="cdc.sink_locked",
-        )
 
 
 class SinkSession:
@@ -197,7 +166,7 @@ class SinkSession:
             self._run(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column)} {kind}", at=at)
         elif known != _CANONICAL.get(kind, kind):
             if "BLOB" in (known, kind):  # DuckDB would read or write its own text of the bytes
-                raise _changed(self._sink.path, at)
+                raise type_changed(self._sink.path, at)
             self._run(
                 f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(column)} TYPE {kind}", at=at
             )
@@ -417,9 +386,9 @@ class SinkSession:
             rows: list[tuple[Any, ...]] = answer.fetchall()
         except duckdb.ConversionException:
             # Staged values are tried, so it is about rows that are there already.
-            raise _changed(self._sink.path, at) from None
+            raise type_changed(self._sink.path, at) from None
         except duckdb.Error as error:
-            raise _failed(self._sink.path, error, at) from None
+            raise failure(self._sink.path, error, at) from None
         return rows
 
 
@@ -428,30 +397,3 @@ _CANONICAL = {"REAL": "FLOAT", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _changed(path: Path, at: str) -> InputError:
-    return InputError(
-        f"the rows at the sink cannot take the new type of {at}",
-        where=str(path),
-        remedy="Destroy the route, remove the sink's table, then apply and run the route again.",
-        code="cdc.sink_type_changed",
-    )
-
-
-def _failed(path: Path, error: Exception, at: str = "") -> UnavailableError:
-    # DuckDB's messages quote values, so only the kind of the error leaves this module.
-    place = f" at {at}" if at else ""
-    if any(os.strerror(number) in str(error) for number in _FULL):
-        return UnavailableError(
-            f"the sink's disk is full{place}",
-            where=str(path),
-            remedy="Nothing was written; free space on the file's disk, the route then goes on.",
-            code="cdc.sink_failed",
-        )
-    return UnavailableError(
-        f"the sink failed{place}: {type(error).__name__}",
-        where=str(path),
-        remedy="Nothing was written; check the file and the disk, then run the route again.",
-        code="cdc.sink_failed",
-    )
