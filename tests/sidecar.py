@@ -48,13 +48,19 @@ class Sidecar:
         self.process = process
 
     def ask(
-        self, method: str, path: str, body: object = None, token: str | None = TOKEN
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        token: str | None = TOKEN,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Return status and body of one request; a text is sent as it is."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+        sent |= headers or {}
         text = body if isinstance(body, str) else json.dumps(body)
         with closing(_Unix(self._path)) as connection:
-            connection.request(method, path, None if body is None else text, headers)
+            connection.request(method, path, None if body is None else text, sent)
             reply = connection.getresponse()
             raw = reply.read().decode()
         return reply.status, json.loads(raw) if raw[:1] in {"{", "["} else raw

@@ -75,6 +75,61 @@ def test_a_caller_without_the_token_reads_nothing(sidecar: Sidecar) -> None:
     assert sidecar.ask("GET", "/v1/data/sidecar")[0] == 401
 
 
+FILTER = "/v1/compile/dataspine/main/row_replicate_filter"
+SHOWING = ("explain=full", "explain=notes", "pretty", "provenance=true", "instrument=true")
+
+
+@pytest.mark.parametrize(
+    "parameter", [*SHOWING, "strict-builtin-errors=true", "metrics&explain=full"]
+)
+def test_no_parameter_of_a_call_shows_the_policy(sidecar: Sidecar, parameter: str) -> None:
+    for path in (f"{MAIN}/row_replicate", FILTER):
+        status, answer = sidecar.ask("POST", f"{path}?{parameter}", {"input": ROW})
+        assert (status, answer["code"]) == (401, "unauthorized")
+    assert sidecar.ask("GET", f"/metrics?{parameter}")[0] == 401
+    status, answer = sidecar.ask("POST", f"{MAIN}/row_replicate?metrics", {"input": ROW})
+    assert (status, sorted(answer)) == (200, ["decision_id", "metrics", "result"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"unknowns": ["input"]},
+        {"unknowns": ["data.dataspine.matrix"]},
+        {"unknowns": ["input.row", "input.facts"]},
+        {"unknowns": []},
+        {"unknowns": None},
+        {"Unknowns": ["input"]},
+        {"query": "data.dataspine.matrix = x"},
+        {"options": {"maskRule": "data.dataspine.matrix"}},
+        {"options": {"disableInlining": ["data"]}},
+        {"options": None},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_nothing_but_the_row_is_unknown_to_a_filter(
+    sidecar: Sidecar, more: dict[str, object]
+) -> None:
+    status, answer = sidecar.ask("POST", FILTER, {"input": ROW, **more})
+
+    assert (status, answer["code"]) == (401, "unauthorized")
+
+
+def test_a_filter_is_answered_in_both_dialects(sidecar: Sidecar) -> None:
+    facts = {key: value for key, value in ROW.items() if key != "row"}
+    accept = {"Accept": "application/vnd.opa.multitarget+json"}
+    whole = {
+        "input": facts,
+        "unknowns": ["input.row"],
+        "options": {"targetDialects": ["ucast+all", "sql+postgresql"]},
+    }
+
+    for body in (whole, {key: whole[key] for key in ("input", "options")}):
+        status, answer = sidecar.ask("POST", FILTER, body, headers=accept)
+        assert (status, sorted(answer["result"])) == (200, ["postgresql", "ucast"])
+
+
 def test_a_whole_question_is_logged_whole(sidecar: Sidecar) -> None:
     for question in (SCHEMA, ROW):
         event = _logged(sidecar, sidecar.decide(question)["decision_id"])
