@@ -18,6 +18,7 @@ from tests.lineage.conftest import create
 from tests.lineage.receiver import OK, Reply, receiving
 from tests.lineage.samples import run_event, run_id
 
+from dataspine.core.configuration import AllowedReceiver
 from dataspine.core.database import Database
 from dataspine.core.errors import InputError
 from dataspine.core.workspace import Receiver
@@ -77,7 +78,8 @@ def test_events_arrive_in_order_with_their_token(setup: Setup) -> None:
     (setup.folder / "token").write_text("s3cret\n")
     setup.write(*(run_event(n) for n in range(5)))
     with receiving() as fake:
-        setup.delivery(Receiver("r", fake.url, "file:token")).step()
+        allowed = [AllowedReceiver(fake.url, (f"file:{setup.folder}/token",))]
+        setup.delivery(Receiver("r", fake.url, "file:token"), allowed=allowed).step()
         assert fake.sent() == [run_id(n) for n in range(5)]
         path, headers, _ = fake.requests[0]
         assert (path, headers["Authorization"]) == ("/api/v1/lineage", "Bearer s3cret")
@@ -199,7 +201,23 @@ def test_a_receiver_that_drips_is_left_at_the_deadline(setup: Setup) -> None:
 def test_a_missing_token_sends_nothing(setup: Setup) -> None:
     setup.write(run_event(1))
     with receiving() as fake:
-        setup.delivery(Receiver("r", fake.url, "file:none")).step()
+        allowed = [AllowedReceiver(fake.url, (f"file:{setup.folder}/none",))]
+        setup.delivery(Receiver("r", fake.url, "file:none"), allowed=allowed).step()
+        assert fake.requests == []
+    assert setup.counts() == (0, 1, 0)
+
+
+def test_a_token_that_became_a_link_elsewhere_is_not_sent(setup: Setup, tmp_path: Path) -> None:
+    token, other = setup.folder / "token", tmp_path / "other"
+    token.write_text("s3cret")
+    other.write_text("another secret")
+    setup.write(run_event(1))
+    with receiving() as fake:
+        allowed = [AllowedReceiver(fake.url, (f"file:{token}",))]
+        delivery = setup.delivery(Receiver("r", fake.url, "file:token"), allowed=allowed)
+        token.unlink()
+        token.symlink_to(other)
+        delivery.step()
         assert fake.requests == []
     assert setup.counts() == (0, 1, 0)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from dataspine.adapters import access, applied_route, route_sinks
@@ -23,6 +24,7 @@ from dataspine.cdc.route import Route, Table, load_route, read_route
 from dataspine.cdc.sink_table import require_names
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
+from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import classifications_of
@@ -284,13 +286,25 @@ def origins(session: Session, route: Route) -> dict[str, events.Origin]:
     """Return where each source is, as lineage names it; a unix socket is ``localhost``."""
     found = {}
     for source in route.sources:
-        dsn = parse_dsn(secret.resolve(source.dsn, root=session.workspace.root))
+        dsn = _parsed(secret.resolve(source.dsn, root=session.workspace.root), source.dsn)
         host = dsn.get("host", "localhost")
         address = "localhost" if host.startswith("/") else host
         found[source.name] = events.Origin(
             f"postgres://{address}:{dsn.get('port', '5432')}", dsn.get("dbname", "postgres")
         )
     return found
+
+
+def _parsed(text: str, where: str) -> dict[str, str]:
+    try:
+        return parse_dsn(text)
+    except psycopg2.ProgrammingError:  # which quotes it
+        raise InputError(
+            "the connection string cannot be read",
+            where=where,
+            remedy="Write postgresql://user:password@host:port/database, or key=value pairs.",
+            code="cdc.dsn_invalid",
+        ) from None
 
 
 def _table_facts(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dataspine.core.document import load_document
 
-__all__ = ["Configuration", "KeyCommand", "user_folder"]
+__all__ = ["AllowedReceiver", "Configuration", "KeyCommand", "user_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,21 @@ class KeyCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedReceiver:
+    """Where a workspace may send its lineage, and the references of the tokens that go there."""
+
+    url: str
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """``data-spine/config.yaml`` in the user's configuration folder."""
 
     path: Path
     opa: str | None = None
     keys: Mapping[str, KeyCommand] = field(default_factory=dict)
+    receivers: tuple[AllowedReceiver, ...] = ()
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Configuration:
@@ -41,7 +50,11 @@ class Configuration:
             name: KeyCommand(k["algorithm"], tuple(k["command"]), k.get("input", "message"))
             for name, k in (value.get("keys") or {}).items()
         }
-        return cls(path, value.get("opa"), keys)
+        receivers = tuple(
+            AllowedReceiver(r["url"], tuple(r.get("tokens") or ()))
+            for r in value.get("receivers") or ()
+        )
+        return cls(path, value.get("opa"), keys, receivers)
 
 
 def user_folder(environment: Mapping[str, str], variable: str, default: str) -> Path:

@@ -51,7 +51,7 @@ def resolve(
     try:
         with (root / name).open(encoding="utf-8") as file:
             return file.read(_MAX_BYTES).strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # also no UTF-8, and a path with a NUL
         raise UnavailableError(
             f"the secret file {name} cannot be read",
             where=f"file:{name}",

@@ -12,22 +12,22 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 import sqlalchemy as sa
 
 from dataspine.core.canonical import canonical
 from dataspine.core.clock import Clock, rfc3339, utc_now
+from dataspine.core.configuration import AllowedReceiver
 from dataspine.core.database import Database
-from dataspine.core.errors import DataSpineError, InputError, UnavailableError
+from dataspine.core.errors import DataSpineError, UnavailableError
 from dataspine.core.files import private
-from dataspine.core.secret import resolve
 from dataspine.core.workspace import Receiver
 from dataspine.lineage._tables import deliveries, receivers
 from dataspine.lineage.outbox import LOCAL, Entry, pending, settle
+from dataspine.lineage.recipient import Recipient
 from dataspine.lineage.store import LineageStore
 
 __all__ = ["Delivery"]
@@ -93,7 +93,7 @@ class Delivery:
     A receiver that is down or slow holds nothing else up, nor does a run whose event fails. An
     event that a receiver refuses for good becomes a dead letter: a line of ``dead_letters``,
     fsynced, then a row. One process delivers at a time; others wait for its end. ``root`` is the
-    folder that ``file:`` references of tokens are relative to.
+    folder that ``file:`` references of tokens are relative to, ``allowed`` who may get one.
     """
 
     def __init__(  # noqa: PLR0913 - time and randomness are passed in
@@ -103,6 +103,7 @@ class Delivery:
         *,
         dead_letters: Path,
         root: Path = Path(),
+        allowed: Sequence[AllowedReceiver] = (),
         clock: Clock = utc_now,
         monotonic: Seconds = time.monotonic,
         random: Callable[[], float] = random.random,
@@ -121,7 +122,7 @@ class Delivery:
             _Worker(
                 database,
                 receiver,
-                _Sender(receiver, root, deadline_seconds),
+                _Sender(Recipient(receiver, allowed, root=root), deadline_seconds),
                 _DeadLetters(dead_letters, file_lock),
                 clock=clock,
                 monotonic=monotonic,
@@ -298,12 +299,11 @@ class _Worker:
 class _Sender:
     """One keep-alive connection: no redirects, a deadline for the whole request."""
 
-    def __init__(self, receiver: Receiver, root: Path, deadline: float) -> None:
-        self._receiver = receiver
-        self._root = root
+    def __init__(self, recipient: Recipient, deadline: float) -> None:
+        self._recipient = recipient
         self._deadline = deadline
         self._connection: http.client.HTTPConnection | None = None
-        self._url = _address(receiver)
+        self._url = recipient.url
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -315,12 +315,12 @@ class _Sender:
         """Send a body; a peer that cannot be reached or understood answers with status 0."""
         path = (self._url.path if self._url.path not in ("", "/") else _PATH).rstrip("/")
         headers = {"Content-Type": "application/json", "User-Agent": "data-spine"}
-        if self._receiver.token is not None:
-            try:
-                token = resolve(self._receiver.token, root=self._root)
-            except DataSpineError as error:
-                _logger.warning("receiver %s: %s", self._receiver.name, error)
-                return _Answer(0)
+        try:
+            token = self._recipient.token()
+        except DataSpineError as error:
+            _logger.warning("receiver %s: %s", self._recipient.name, error)
+            return _Answer(0)
+        if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         target = f"{path}/batch" if batch else path
         if self._url.query:
@@ -335,7 +335,7 @@ class _Sender:
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     return self._exchange(target, body, headers)
                 self.close()
-            _logger.info("receiver %s: %s", self._receiver.name, type(error).__name__)
+            _logger.info("receiver %s: %s", self._recipient.name, type(error).__name__)
             return _Answer(0)
 
     def _exchange(self, target: str, body: bytes, headers: Mapping[str, str]) -> _Answer:
@@ -394,18 +394,6 @@ class _DeadLetters:
                 remedy="Check the file's owner, mode and disk; the event stays pending.",
                 code="lineage.dead_letter_unwritable",
             ) from error
-
-
-def _address(receiver: Receiver) -> SplitResult:
-    url = urlsplit(receiver.url)
-    if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
-        raise InputError(
-            "a receiver's address is http:// or https:// and carries no credentials",
-            where=receiver.name,
-            remedy="Give the token by reference: token: env:NAME or file:PATH.",
-            code="lineage.receiver_url",
-        )
-    return url
 
 
 def _interrupt(connection: http.client.HTTPConnection) -> None:

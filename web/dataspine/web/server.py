@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from dataspine.adapters.session import Session
+from dataspine.core.configuration import Configuration
 from dataspine.core.errors import InputError, UnavailableError
 from dataspine.lineage import Delivery
 from dataspine.web.advertisement import LOOPBACK, advertise, withdraw
@@ -58,6 +59,7 @@ def serve(
             session.workspace.settings.receivers,
             dead_letters=session.workspace.state / "lineage-dlq.jsonl",
             root=session.workspace.root,
+            allowed=Configuration.load().receivers,
         )
         delivery.start()
         named = f"[{host}]" if ":" in host else host
