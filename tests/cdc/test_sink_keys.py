@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from tests.cdc.world import NOW, World
 
 from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
 from dataspine.cdc.flush import Flush
+from dataspine.cdc.postgres import PostgresSource
 from dataspine.cdc.replay import replay
+from dataspine.cdc.runner import Runner, Status
 
 # Four keys of each type as PostgreSQL writes them, and those among them that DuckDB cannot hold.
 KEYS: dict[str, tuple[tuple[str, ...], set[str]]] = {
@@ -148,4 +152,35 @@ def test_row_leaves_the_sink_by_a_key_of_any_type(tmp_path: Path, kind: str) -> 
     play.step("rename", 2, 0, "DE")
     play.flush(world)
     assert notes(world) == play.notes_of(homes={"DE"}, beyond=beyond)
+    world.close()
+
+
+@pytest.mark.integration
+def test_real_rows_with_a_binary_key_follow_the_source(
+    tmp_path: Path,
+    run: Callable[..., list[tuple[object, ...]]],
+    source: Callable[..., PostgresSource],
+) -> None:
+    run("CREATE TABLE people (id bytea PRIMARY KEY, country text, note text)")
+    run(r"INSERT INTO people SELECT int4send(n), 'DE', n::text FROM generate_series(1, 5) n")
+    world, stop = World(tmp_path / "w"), threading.Event()
+    world.target.sinks = world.target.sinks[:1]
+
+    changed: list[bool] = []
+
+    def end(status: Status) -> None:
+        if status.state != "streaming":
+            return
+        if not changed:
+            changed.append(True)
+            run("DELETE FROM people WHERE id = int4send(1)")
+            run("UPDATE people SET country = 'BR' WHERE id = int4send(2)")
+            run(r"UPDATE people SET id = '\x00', note = 'moved' WHERE id = int4send(3)")
+            run("UPDATE people SET note = 'changed' WHERE id = int4send(4)")
+        elif status.outcomes["eu"]["applied"] == 7:
+            stop.set()
+
+    Runner(world.target, {"shop": source("public.people")}, on_status=end).run(stop)
+    found = run("SELECT note FROM people WHERE country = 'DE' ORDER BY note")
+    assert notes(world) == [note for (note,) in found] == ["5", "changed", "moved"]
     world.close()
