@@ -189,3 +189,11 @@ def test_in_ci_no_state_comes_with_the_change(tmp_path: Path) -> None:
         )
     require_own_state(state, {})
     assert run("schema", "subjects", folder=root, environment={**environment, "CI": ""}).status == 0
+
+
+@pytest.mark.parametrize("name", ["mask.key", "dev.pem"])
+def test_a_fresh_clone_is_told_of_a_key_that_it_brings(tmp_path: Path, name: str) -> None:
+    root = init(tmp_path / "shop", name="shop", told=lambda _: None).root
+    _git(root, "init", "-q")
+    _git(root, "add", "-f", f".spine/keys/{name}")
+    _refused(lambda: init(root, told=lambda _: None))

@@ -57,6 +57,11 @@ def test_a_question_says_who_may_what(folder: Path, opa: Path) -> None:
     ]
     assert [each.status for each in answers] == [1, 0, 1, 0], answers
     assert "eve may not publish shop.customers" in answers[0].stdout
+    asked = _spine(folder, opa, "audit", "decisions", "--limit", "4", "--json").document
+    # Whoever asks about ada is not ada.
+    assert {(each["actor"], each["verified"], each["acted"]) for each in asked} == {
+        ("eve", True, False)
+    }
 
 
 @pytest.mark.integration

@@ -1,7 +1,9 @@
 """Who a process acts for: a token proves it, the system only says it."""
 
 import os
+import pwd
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,9 +54,32 @@ def test_a_name_in_the_environment_is_refused_though_a_token_is_good() -> None:
     assert process_principal(TOKENS, {"SPINE_ACTOR": " "}).name == local_name()
 
 
-def test_a_user_without_a_name_is_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [
+        ("ada", "ada"),
+        ("CORP\\ada@x", "CORP%5Cada%40x"),
+        ("*", "%2A"),
+        ("ä", "%C3%A4"),
+        ("a" * 101, "uid-4000000001"),
+        ("", "uid-4000000001"),
+        (None, "uid-4000000001"),
+    ],
+    ids=["plain", "domain", "glob", "letter", "long", "empty", "none"],
+)
+def test_a_user_is_as_the_system_calls_its_number(
+    monkeypatch: pytest.MonkeyPatch, user: str | None, shown: str
+) -> None:
+    def entry(uid: int) -> SimpleNamespace:
+        assert uid == 4_000_000_001
+        if user is None:
+            raise KeyError(uid)
+        return SimpleNamespace(pw_name=user)
+
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
-    assert local_name.__wrapped__().partition("@")[0] == "local:uid-4000000001"
+    monkeypatch.setattr(pwd, "getpwuid", entry)
+    monkeypatch.setenv("USER", "root")
+    assert local_name.__wrapped__().partition("@")[0] == f"local:{shown}"
 
 
 @pytest.mark.parametrize(

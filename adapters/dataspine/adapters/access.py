@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from dataspine.adapters.session import Session
 from dataspine.core.errors import DataSpineError, UnavailableError
+from dataspine.core.identity import Principal
 from dataspine.decisions.decision import Decision, DecisionInput
 
 __all__ = [
@@ -102,7 +103,7 @@ def require_unless_local(session: Session, permission: str, resource: str) -> No
 
 def obtain(session: Session, permission: str, resource: str) -> Permit:
     """Return the permit of ``require``, or raise as it does; the caller records and keeps it."""
-    question = _question(session, permission, resource)
+    question = _question(session, session.principal, permission, resource)
     known = session.permits.get(question.digest)
     if known is not None and _holds(session, known):
         return Permit(session, resource)
@@ -116,9 +117,9 @@ def obtain(session: Session, permission: str, resource: str) -> Permit:
     raise DeniedError(decision, resource)
 
 
-def ask(session: Session, permission: str, resource: str) -> Decision:
-    """Return whether whoever acts has the permission; nothing is done with the answer."""
-    decision = session.decide(_question(session, permission, resource))
+def ask(session: Session, principal: Principal, permission: str, resource: str) -> Decision:
+    """Return whether somebody has the permission; whoever acts asked, and nothing is done."""
+    decision = session.decide(_question(session, principal, permission, resource))
     session.journal.note(decision, name=resource, actor=session.principal)
     return decision
 
@@ -128,8 +129,10 @@ def channel(name: str) -> str:
     return f"channel:{name}"
 
 
-def _question(session: Session, permission: str, resource: str) -> DecisionInput:
-    facts = {**session.principal.facts(), "permission": permission, "resource": resource}
+def _question(
+    session: Session, principal: Principal, permission: str, resource: str
+) -> DecisionInput:
+    facts = {**principal.facts(), "permission": permission, "resource": resource}
     return DecisionInput(POINT, session.clock(), facts)
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from dataspine.adapters.own_state import own_key, require_own_state
+from dataspine.adapters.own_state import own_key, own_pem, require_own_state
 from dataspine.bundles import generate_key
 from dataspine.core.errors import ConflictError, InputError
 from dataspine.core.secret import require_reference
@@ -72,13 +72,16 @@ def _make_state(workspace: Workspace, told: Callable[[str], None]) -> None:
     require_own_state(workspace.state)
     workspace.state.mkdir(mode=0o700, exist_ok=True)
     key = workspace.state / "keys" / "dev.pem"
-    if not key.exists():
+    if key.exists():
+        own_pem(workspace.state, key.name)
+    else:
         key.parent.mkdir(mode=0o700, exist_ok=True)
         generate_key(key)
         told(".spine/keys/dev.pem")
     mask = workspace.state / "keys" / "mask.key"
-    if not mask.exists():
-        own_key(workspace.state, mask.name)
+    is_new = not mask.exists()
+    own_key(workspace.state, mask.name)
+    if is_new:
         told(".spine/keys/mask.key")
     workspace.database.migrate()
 

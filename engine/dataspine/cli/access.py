@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from dataspine.cli.context import exit_with, options
-from dataspine.core.identity import Principal, acting_as
+from dataspine.core.identity import Principal
 from dataspine.core.token import digest_of, new_token
 
 __all__ = ["app"]
@@ -52,9 +52,8 @@ def check(
 
     chosen = options()
     with chosen.deciding() as session:
-        acting = session.principal if name is None else Principal(name, tuple(roles or ()))
-        with acting_as(acting):
-            decision = access.ask(session, permission, resource)
+        principal = session.principal if name is None else Principal(name, tuple(roles or ()))
+        decision = access.ask(session, principal, permission, resource)
     chosen.output.document(decision.document())
-    chosen.output.decision(decision, subject=f"{acting.name}: {permission} {resource}")
+    chosen.output.decision(decision, subject=f"{principal.name}: {permission} {resource}")
     exit_with(decision)

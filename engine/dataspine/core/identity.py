@@ -34,6 +34,7 @@ LOCAL = "local:"
 UNKNOWN_MACHINE = "unknown"
 _MACHINE_ID = Path("/etc/machine-id")
 _DIGITS = 12
+_LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,18 @@ def refuse_actor_variable(environment: Mapping[str, str] = os.environ) -> None:
 def local_name() -> str:
     """Return ``local:<user>@<machine>`` of this process's own user id.
 
-    The user is the system's name for it (else ``uid-<number>``), where anything but letters,
-    digits and ``-._~`` is percent-encoded. The machine is a digest of its id, because the id
-    itself is to be kept private.
+    The user is the system's name for it, where anything but letters, digits and ``-._~`` is
+    percent-encoded; without one, or with a very long one, it is ``uid-<number>``. The machine is a
+    digest of its id, because the id itself is to be kept private.
     """
     uid = os.getuid()
     try:
-        user = pwd.getpwuid(uid).pw_name
+        user = quote(pwd.getpwuid(uid).pw_name, safe="")
     except KeyError:
         user = ""
-    return f"{LOCAL}{quote(user, safe='') or f'uid-{uid}'}@{machine(_MACHINE_ID)}"
+    if not 0 < len(user) <= _LONGEST:
+        user = f"uid-{uid}"
+    return f"{LOCAL}{user}@{machine(_MACHINE_ID)}"
 
 
 def machine(path: Path) -> str:
