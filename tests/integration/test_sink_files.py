@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from tests import shop_route as deployed
 
-from dataspine.adapters import route_deploy, row_replicate
+from dataspine.adapters import route_deploy, row_replicate, schema_publish
 from dataspine.adapters.route_deploy import Plan
+from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.state import routes
@@ -103,6 +104,52 @@ def test_mask_that_the_rows_at_the_sink_do_not_have_is_refused(
     assert code == "cdc.at_rest_differs"
     assert problem.startswith("rows of customers at the sink are masked otherwise: ")
     assert words in problem
+
+
+def classify(session: Session, words: str) -> None:
+    """Publish the customers' schema with other words about one column."""
+    known = session.registry.latest("shop.customers")
+    assert known is not None
+    schema = known.text.replace("Loyalty tier.", words)
+    assert schema_publish.publish(session, Proposal("shop.customers", schema, "AVRO")).version
+
+
+@pytest.mark.parametrize("decide", DECIDE)
+def test_classification_that_needs_a_mask_is_refused_where_rows_have_none(
+    session: Session, path: Path, decide: Decide
+) -> None:
+    classify(session, "[pii] retain=P2Y")
+    code, problem = refused(decide, session, path)
+    assert code == "cdc.at_rest_differs"
+    assert problem.startswith(
+        "columns of customers are classified otherwise than when its rows went to the sink,"
+        " and rows of home "
+    )
+    assert problem.endswith(" may not be there: residency.home_not_allowed")
+    ask_sink(session, "DELETE FROM customers")
+    assert decide(session, path).decision.allow
+
+
+def test_classification_that_changes_nothing_for_the_rows_is_applied(
+    session: Session, path: Path
+) -> None:
+    classify(session, "[internal]")
+    assert route_deploy.apply(session, path).applied
+
+
+def test_rows_whose_homes_cannot_be_read_are_not_vouched_for(session: Session, path: Path) -> None:
+    text = path.read_text()
+    route_deploy.destroy(session, path)
+    ask_sink(session, "DROP TABLE customers")
+    path.write_text(text.replace("masks:", "masks:\n      customers.country: hmac"))
+    assert route_deploy.apply(session, path).applied
+    run(session, 20)
+    classify(session, "[internal]")
+    assert refused(route_deploy.apply, session, path) == (
+        "cdc.at_rest_differs",
+        "columns of customers are classified otherwise than when its rows went to the sink,"
+        " and their homes cannot be read there",
+    )
 
 
 def test_remedy_is_what_it_takes(session: Session, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from dataspine.adapters import access, applied_route, route_sinks
+from dataspine.adapters import access, applied_route, at_rest, route_sinks
 from dataspine.adapters.applied_route import UNCLASSIFIED
 from dataspine.adapters.own_state import own_key
 from dataspine.adapters.routes import open_letters
@@ -73,8 +73,9 @@ class Plan:
 def plan(session: Session, path: Path) -> Plan:
     """Say whether the route may be deployed; change nothing but the journal."""
     route = load_route(path)
-    asked = question(session, route)
-    route_sinks.require_usable(session, route)
+    described = _describe(session, route)
+    asked = _question(session, route, described)
+    _require_sinks(session, route, asked, described)
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
@@ -92,7 +93,7 @@ def apply(session: Session, path: Path) -> Plan:
     access.require(session, access.DEPLOY, route.name)
     described = _describe(session, route)
     asked = _question(session, route, described)
-    route_sinks.require_usable(session, route)
+    _require_sinks(session, route, asked, described)
     decision = session.decide(asked)
     with session.database.begin() as connection:
         session.journal.record(
@@ -123,6 +124,18 @@ def apply(session: Session, path: Path) -> Plan:
     return Plan(
         route, dict(asked.facts), decision, unfiltered_rules(session), applied=decision.allow
     )
+
+
+def _require_sinks(
+    session: Session,
+    route: Route,
+    asked: DecisionInput,
+    described: Mapping[str, CatalogTable],
+) -> None:
+    """Refuse sinks that are another route's, and rows there that are not as they would be now."""
+    route_sinks.require_usable(session, route)
+    relations = {name: table.relation for name, table in described.items()}
+    at_rest.require_allowed(session, route, asked.facts["tables"], relations)
 
 
 def unfiltered_rules(session: Session) -> tuple[str, ...]:

@@ -12,14 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataspine.adapters import route_deploy, route_sinks
-from dataspine.adapters.applied_route import UNCLASSIFIED, RouteCheck
+from dataspine.adapters.applied_route import RouteCheck
+from dataspine.adapters.at_rest import row_facts
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.column_identity import require_columns
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
-from dataspine.cdc.route import Route, Sink, Table
+from dataspine.cdc.route import Route, Table
 from dataspine.cdc.state import StoredRoute
 from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
@@ -214,20 +215,7 @@ def _row_facts(
     """Return the facts of a table's rows as they were decided on, for columns that still are."""
     decided = next(t for t in stored.facts["tables"] if t["name"] == table.short_name)
     _require_columns(session, route, stored, decided["source"], relation)
-    known = {column["path"]: column["classifications"] for column in decided["columns"]}
-    into: Sink = next(s for s in route.sinks if s.name == sink)
-    return {
-        "name": route.name,
-        "table": table.short_name,
-        "homes": decided["homes"],
-        "home": decided["home"],
-        "columns": [
-            {"path": column.name, "classifications": known.get(column.name, list(UNCLASSIFIED))}
-            for column in relation.columns
-        ],
-        "guard_columns": list(table.guard_columns),
-        "sink": {"name": into.name, "region": into.region, "masks": dict(into.masks)},
-    }
+    return row_facts(route, decided, [column.name for column in relation.columns], sink)
 
 
 def _require_columns(

@@ -179,6 +179,21 @@ class SinkSession:
         masks, where = self._sink.identities(table), str(self._sink.path)
         sink_record.require_masks(self._run, self._described(table), masks, before, where=where)
 
+    def values(self, table: str, column: str, limit: int) -> list[str | None]:
+        """Return the distinct values of a column as PostgreSQL's text, ``limit`` at most."""
+        if not self._has(table):
+            return []
+        rows = self._run(
+            f"SELECT DISTINCT CAST({quoted(column)} AS VARCHAR) FROM {quoted(table)} LIMIT ?",  # noqa: S608 - quoted
+            [limit],
+            at=f"{table}.{column}",
+        )
+        return [None if value is None else str(value) for (value,) in rows]
+
+    def has_rows(self, table: str) -> bool:
+        """Say whether the sink has a row of a table."""
+        return self._described(table).has_rows
+
     def _described(self, table: str) -> SinkTable:
         if not self._has(table):
             return SinkTable(fold(table), (), has_rows=False)

@@ -34,6 +34,8 @@ __all__ = [
     "boundary_rows",
     "bounded",
     "predicate",
+    "typed",
+    "verdict_of",
 ]
 
 POINT = "row.replicate"
@@ -192,13 +194,13 @@ class Gate:
             )
         self._classes += 1
         row = {
-            column.name: _typed(column.type, value)
+            column.name: typed(column.type, value)
             for column, value in zip(self._guards, values, strict=True)
         }
         decision = self._ask(row)
         if self._predicate is not None and self._predicate(row) is not decision.allow:
             raise _mismatch(self._facts)
-        verdict = self._memo[key] = _verdict(decision, self._masks)
+        verdict = self._memo[key] = verdict_of(decision, self._masks)
         return verdict
 
     def _refuse(self, code: str, problem: str, remedy: str) -> Verdict:
@@ -242,7 +244,8 @@ class _Memo(dict[Any, Verdict]):
         return self._ask(key)
 
 
-def _verdict(decision: Decision, masks: Mapping[str, str]) -> Verdict:
+def verdict_of(decision: Decision, masks: Mapping[str, str]) -> Verdict:
+    """Return what becomes of a row under a decision, when ``masks`` are what the sink does."""
     if not decision.allow:
         return Verdict(Action.PARK, decision.decision_id, tuple(decision.codes))
     types = Counter(o.type for o in decision.obligations)
@@ -265,7 +268,7 @@ def bounded(value: str) -> str:
     return value[:MAX_GUARD_BYTES].encode()[:MAX_GUARD_BYTES].decode(errors="ignore")
 
 
-def _typed(kind: str, value: str | None) -> str | int | bool | None:
+def typed(kind: str, value: str | None) -> str | int | bool | None:
     """Turn PostgreSQL's text into the JSON value that a rule compares."""
     if value is None:
         return None
