@@ -163,6 +163,18 @@ REFUSALS = {
         "pg_hba.conf does not let this client in",
         "Allow it there, then reload the server.",
     ),
+    "user=group_only": (
+        UnavailableError,
+        "cdc.login_refused",
+        "the role may not log in",
+        "Grant it: ALTER ROLE … LOGIN.",
+    ),
+    "user=trusted dbname=closed": (
+        UnavailableError,
+        "cdc.source_unavailable",
+        "PostgreSQL cannot be reached",
+        "Check that it runs and where, then try again.",
+    ),
     "user=trusted dbname=hunter2": (
         UnavailableError,
         "cdc.database_missing",
@@ -181,8 +193,10 @@ def guarded() -> Iterator[DemoCluster]:
         with connection.cursor() as cursor:
             cursor.execute("ALTER ROLE postgres PASSWORD 'hunter2'")
             cursor.execute("CREATE ROLE trusted LOGIN")
+            cursor.execute("CREATE ROLE group_only")
+            cursor.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
             (own.folder / "data/pg_hba.conf").write_text(
-                "local all trusted,nobody trust\nlocal all postgres scram-sha-256\n"
+                "local all trusted,nobody,group_only trust\nlocal all postgres scram-sha-256\n"
             )
             cursor.execute("SELECT pg_reload_conf()")
         connection.close()

@@ -372,6 +372,10 @@ def _sink(workspace: Workspace, sink: str, table: Table) -> tuple[Rows, dict[Key
     ]
     path = workspace.state / "sinks" / f"{sink}.duckdb"
     with duckdb.connect(str(path), read_only=True) as connection:
+        if (table.name,) not in connection.execute(
+            "SELECT table_name FROM duckdb_tables()"
+        ).fetchall():
+            return {}, {}  # no row of it ever came
         rows = connection.execute(
             f"SELECT {', '.join(names)}, _spine_lsn, _spine_seq FROM {table.name}"
         ).fetchall()

@@ -7,6 +7,7 @@ when it cannot connect, so that text is only searched, never passed on.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -67,7 +68,7 @@ SELECT 'the prepared transaction ' || gid,
 FROM pg_prepared_xacts WHERE 0 = ANY (pg_blocking_pids(%s))
 ORDER BY 2 NULLS LAST, 1 LIMIT 1
 """
-# What libpq says when it cannot connect, by a part of its text: that text names host and user.
+# What libpq says when it cannot connect, by a pattern of its text: that text names host and user.
 # A login may be put right at the server, so all of them but a missing right are worth a retry.
 _LOGIN: Final = (UnavailableError, "cdc.login_refused")
 _DATABASE: Final = (UnavailableError, "cdc.database_missing")
@@ -95,25 +96,28 @@ _REFUSALS: Final[tuple[tuple[str, tuple[tuple[type[DataSpineError], str], str, s
         (_LOGIN, "the login was refused", "Check user, password and pg_hba.conf."),
     ),
     (
-        "no pg_hba.conf entry",
+        "no pg_hba.conf entry|pg_hba.conf rejects",
         (
             _LOGIN,
             "pg_hba.conf does not let this client in",
             "Allow it there, then reload the server.",
         ),
     ),
-    ("walsender", _REPLICATE),
-    ("WAL sender", _REPLICATE),
+    ("walsender|WAL sender", _REPLICATE),
     (
         "standby connections",
         (_BUSY, "the server has no free walsender", "Raise max_wal_senders."),
     ),
     (
-        'FATAL:  role "',
+        "is not permitted to log in",
+        (_LOGIN, "the role may not log in", "Grant it: ALTER ROLE … LOGIN."),
+    ),
+    (
+        'role ".*" does not exist',
         (_LOGIN, "the role does not exist", "Create it, or correct the connection string."),
     ),
     (
-        'FATAL:  database "',
+        'database ".*" does not exist',
         (_DATABASE, "the database does not exist", "Check the connection string."),
     ),
     (
@@ -195,7 +199,7 @@ class Session:
 
     def _refusal(self, text: str) -> DataSpineError:
         (kind, code), problem, remedy = next(
-            (refusal for part, refusal in _REFUSALS if part in text), _UNREACHED
+            (refusal for pattern, refusal in _REFUSALS if re.search(pattern, text)), _UNREACHED
         )
         return kind(problem, where=self._where, remedy=remedy, code=code)
 
