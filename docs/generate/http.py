@@ -8,13 +8,16 @@ from typing import Any
 from docs.generate.text import table
 from starlette.testclient import TestClient
 
+from dataspine.adapters.asking import MAX_ANSWER
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.decisions.decision_log import FREE_DECISIONS, MAX_DECISIONS, MAX_PLAIN
+from dataspine.decisions.journal import MAX_NAME
 from dataspine.web.app import create_app
-from dataspine.web.body import MAX_MEMBERS, MAX_VALUES
+from dataspine.web.body import MAX_MEMBERS, MAX_VALUES, MAX_WIDE
 from dataspine.web.confluent import CODES, DELETED_CODES
 from dataspine.web.connections import MAX_CONNECTIONS, MAX_HEAD, MAX_WAITING, Patience
+from dataspine.web.decisions import MAX_QUESTION
 from dataspine.web.guard import MAX_BODIES, MAX_BODY
 from dataspine.web.lineage import MAX_EVENTS
 from dataspine.web.turnstile import MAX_POLLS, MAX_REQUESTS
@@ -75,7 +78,15 @@ def _limits() -> list[tuple[str, ...]]:
         ("all bodies that are being read", f"{MAX_BODIES // MIB} MiB", "503"),
         ("JSON body", f"{MAX_VALUES:,} values, counted by commas and brackets", "413"),
         ("members at the top of a JSON body, where they are named", f"{MAX_MEMBERS}", "422"),
-        ("decision, status report, lineage event", "1 MiB", "413"),
+        (
+            "JSON body with characters beyond U+FFFF",
+            f"{MAX_WIDE // MIB} MiB",
+            "413",
+        ),
+        ("question of a decision", f"{MAX_QUESTION // 1024} KiB", "413"),
+        ("its answer", f"{MAX_ANSWER // 1024} KiB", "422"),
+        ("a name that is journalled", f"{MAX_NAME} bytes", "422"),
+        ("status report, lineage event", "1 MiB", "413"),
         ("lineage batch", f"{MAX_EVENTS:,} events", "422"),
         (
             "decision log",

@@ -201,3 +201,18 @@ def test_a_failure_reaches_every_caller_and_no_later_one(slow: _Slow) -> None:
     slow.failure = None
     kept.note(replace(ALLOWED, decision_id="later"), name="n", actor=Principal("a"))
     assert [each.decision.decision_id for each in kept.list()] == ["later", "d0"]
+
+
+def test_a_name_of_more_than_512_bytes_is_not_journalled(database: Database, kept: Journal) -> None:
+    with pytest.raises(InputError) as refused:
+        kept.note(DENIED, name="x" * 513, actor=ANA)
+    assert refused.value.document() == {
+        "code": "input.name_too_long",
+        "problem": "a name of more than 512 bytes",
+        "where": "name",
+        "remedy": "Choose a shorter one.",
+        "retry": False,
+    }
+    assert len(kept.list()) == 3
+    kept.note(replace(DENIED, decision_id="d4"), name="x" * 512, actor=ANA)
+    assert len(kept.list()) == 4

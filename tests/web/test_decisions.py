@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests import store
+from tests.facts import schema_facts
 
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
@@ -93,3 +95,59 @@ def test_claim_or_provenance_that_is_none_is_refused(
 ) -> None:
     answer = client.post("/schemas/shop.d/versions", json={"schema": '"int"', **body})
     assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+def _told(client: TestClient, facts: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    question = {"point": "schema.publish", "at": "2026-11-24T09:00:00Z", "facts": facts}
+    before = len(_names(client, "limit=500"))
+    answer = client.post("/v1/decisions/schema.publish", json=question)
+    assert len(_names(client, "limit=500")) == before
+    found = answer.json()
+    names = ("code", "problem", "where", "remedy", "retry")
+    return answer.status_code, {name: found[name] for name in names}
+
+
+def test_a_name_that_is_too_long_is_neither_asked_about_nor_journalled(client: TestClient) -> None:
+    assert _told(client, schema_facts("ä" * 257, owner="a")) == (
+        422,
+        {
+            "code": "input.name_too_long",
+            "problem": "a name of more than 512 bytes",
+            "where": "/facts/name",
+            "remedy": "Choose a shorter one.",
+            "retry": False,
+        },
+    )
+
+
+def test_an_answer_that_is_too_long_is_not_journalled(client: TestClient) -> None:
+    untagged = {
+        "type": "string",
+        "doc": "",
+        "tokens": ["email"],
+        "context": [],
+        "classifications": ["Public"],
+        "tagged": False,
+        "retention": None,
+        "line": 1,
+    }
+    many = [{**untagged, "path": f"email_{'x' * 200}_{n}"} for n in range(1_000)]
+    facts = {**schema_facts("shop.a", owner="a"), "fields": many}
+    assert _told(client, facts) == (
+        422,
+        {
+            "code": "input.answer_too_long",
+            "problem": "the answer is over the limit of 262144 bytes",
+            "where": "/facts",
+            "remedy": "Ask about less at once.",
+            "retry": False,
+        },
+    )
+
+
+def test_a_name_that_is_not_a_text_is_journalled_as_none(client: TestClient) -> None:
+    facts = {**schema_facts("shop.a", owner="a"), "name": ["x"] * 1_000}
+    question = {"point": "schema.publish", "at": "2026-11-24T09:00:00Z", "facts": facts}
+    asked = client.post("/v1/decisions/schema.publish", json=question).json()["decision_id"]
+    found = client.get(f"/v1/decisions/{asked}").json()
+    assert (found["name"], found["allow"]) == ("", False)

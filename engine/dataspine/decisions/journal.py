@@ -22,10 +22,19 @@ from dataspine.core.statement import offset_of
 from dataspine.decisions._tables import flushes, journal
 from dataspine.decisions.decision import Decision
 
-__all__ = ["Entry", "Journal", "Search", "count_rows", "release", "visible"]
+__all__ = [
+    "Entry",
+    "Journal",
+    "Search",
+    "count_rows",
+    "release",
+    "require_short_name",
+    "visible",
+]
 
 _MAX_PAGE = 1_000
 _MAX_ID = 200
+MAX_NAME = 512
 _INSERT = journal.insert()
 
 
@@ -286,12 +295,24 @@ def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
+def require_short_name(name: str, *, where: str) -> str:
+    """Return a name that may be journalled; raise ``InputError`` for one over 512 bytes."""
+    if len(name.encode()) > MAX_NAME:
+        raise InputError(
+            f"a name of more than {MAX_NAME} bytes",
+            where=where,
+            remedy="Choose a shorter one.",
+            code="input.name_too_long",
+        )
+    return name
+
+
 def _row(decision: Decision, *, name: str, actor: Principal) -> dict[str, Any]:
     policy = decision.policy
     return {
         "decision_id": decision.decision_id,
         "point": decision.point,
-        "name": name,
+        "name": require_short_name(name, where="name"),
         "actor": actor.name,
         "verified": actor.verified,
         "at": _sortable(decision.evaluated_at),

@@ -8,6 +8,7 @@ other one is parsed in a worker, one at a time, because the parser lets no other
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -28,6 +29,9 @@ MAX_VALUES = 250_000
 # Of an object that is compared with a shape: every member that does not fit is told.
 MAX_MEMBERS = 200
 
+MAX_WIDE = 2 * 1_048_576
+_WIDE = re.compile(rb"[\xf0-\xff]")
+
 _parsing = anyio.CapacityLimiter(1)
 
 
@@ -43,7 +47,17 @@ async def read_json(request: Request, *, max_bytes: int) -> Any:
 
 
 def _require_few(body: bytes) -> None:
-    """Count what separates values: as many as there are, or more when texts have some too."""
+    """Count what separates values: as many as there are, or more when texts have some too.
+
+    One character of four bytes makes a text of four bytes for each character.
+    """
+    if len(body) > MAX_WIDE and _WIDE.search(body):
+        raise InputError(
+            f"more than {MAX_WIDE} bytes with characters beyond U+FFFF",
+            where="body",
+            remedy="Send it in parts.",
+            code="input.too_large",
+        )
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         raise InputError(
             f"more than {MAX_VALUES} values, by its commas and brackets",

@@ -21,7 +21,8 @@ from dataspine.web.guard import LARGEST
 
 __all__ = ["router"]
 
-MAX_QUESTION = 1_048_576
+# What OPA logs of it is kept.
+MAX_QUESTION = 524_288
 
 Text = Annotated[str | None, Query(max_length=512)]
 
