@@ -82,8 +82,8 @@ def test_canonical_form_is_stable_and_parses_back(value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a":1,"a":2}', "[NaN]", "{", "[" * 100_000, "[" * 100 + "]" * 100, b"\xff"],
-    ids=["twice", "nan", "syntax", "bomb", "deep", "not utf-8"],
+    ['{"a":1,"a":2}', "[NaN]", "{", "[" * 100_000, "[" * 100 + "]" * 100, b"\xff", "1" * 1_001],
+    ids=["twice", "nan", "syntax", "bomb", "deep", "not utf-8", "digits"],
 )
 def test_bad_json_is_an_input_error(text: str | bytes) -> None:
     with pytest.raises(InputError):

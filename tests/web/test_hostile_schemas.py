@@ -90,6 +90,11 @@ REFUSED = {
         '{"type":"array","items":' * 1_000 + '"int"' + "}" * 1_000,
         "line 1: nested deeper than 64",
     ),
+    "a record of 10,001 fields": (
+        "AVRO",
+        record(*({"name": f"f{n}", "type": "int"} for n in range(10_001))),
+        "line 1: more than 10000 fields in one record",
+    ),
     "records that double": (
         "AVRO",
         doubling(30),

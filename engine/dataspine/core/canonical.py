@@ -19,6 +19,7 @@ __all__ = ["Json", "canonical", "digest", "parse_json", "sha256"]
 Json = Mapping[str, Any] | Sequence[Any] | str | int | float | bool | None
 
 MAX_DEPTH = 64
+MAX_DIGITS = 1_000
 # Of a text that a message repeats.
 MAX_SHOWN = 200
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
@@ -56,7 +57,9 @@ def parse_json(text: str | bytes, *, where: str = "", max_bytes: int = 1_048_576
             code="input.too_large",
         )
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
+        )
     except RecursionError:
         raise InputError("nested too deeply", where=where, remedy="Flatten the document.") from None
     except UnicodeDecodeError as error:
@@ -94,6 +97,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"the key {key[:MAX_SHOWN]!r} stands twice in one object")
             seen.add(key)
     return result
+
+
+def _integer(digits: str) -> int:
+    # To read one takes the square of its length, and nothing else runs meanwhile.
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> float:

@@ -15,6 +15,7 @@ from dataspine.registry._avro_name import (
     members,
 )
 from dataspine.registry._json import Node, invalid
+from dataspine.registry.field import MAX_FIELDS
 
 __all__ = ["AvroCheck"]
 
@@ -125,6 +126,9 @@ class AvroCheck:
         fields = node.get("fields")
         if fields is None or not isinstance(fields.value, list):
             self._fail("the record has no list of fields", fields or node, 'Add "fields": [].')
+        if len(fields.value) > MAX_FIELDS:  # the library compares each with all before it
+            remedy = "Split the schema into several subjects."
+            self._fail(f"more than {MAX_FIELDS} fields in one record", fields, remedy)
         seen: set[str] = set()
         for item in fields.value:
             name, kind = item.get("name"), item.get("type")
