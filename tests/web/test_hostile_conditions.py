@@ -1,5 +1,6 @@
 """What goes wrong around a request: no end of a body, a parser that runs away, no OPA."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from tests.web.test_confluent import without_guid
 from dataspine.adapters.init import init
 from dataspine.adapters.session import Session
 from dataspine.core.workspace import Workspace
-from dataspine.registry import ProtobufWorkers
+from dataspine.registry import ComparisonWorkers, ProtobufWorkers
 from dataspine.web.app import create_app
 from dataspine.web.guard import MAX_BODY
 
@@ -104,6 +105,31 @@ def test_a_parser_that_runs_away_is_replaced_and_the_next_request_is_served(
     assert (refused.status_code, refused.json()) == (422, {"error_code": 42201, "message": message})
     assert (again.status_code, again.json()["detail"], replaced) == (422, message, True)
     assert (stored.status_code, without_guid(stored.json())) == (200, {"id": 1, "version": 1})
+
+
+def test_a_comparison_that_runs_away_is_stopped_and_the_next_one_is_answered(
+    session: Session,
+) -> None:
+    client = opened(create_app(session))
+
+    def union(branches: int, kind: str) -> dict[str, str]:
+        records = [
+            {"type": "record", "name": f"R{n}", "fields": [{"name": "a", "type": kind}]}
+            for n in range(branches)
+        ]
+        fields = [{"name": "u", "type": records}]
+        return {"schema": json.dumps({"type": "record", "name": "T", "fields": fields})}
+
+    def ask(body: dict[str, str]) -> tuple[int, int | None]:
+        answer = client.post("/compatibility/subjects/wide/versions", json=body)
+        return answer.status_code, answer.json().get("error_code")
+
+    client.post("/subjects/wide/versions", json=union(190, "int"))
+    with ComparisonWorkers(1, seconds=0.2) as hasty:
+        vars(session)["comparisons"] = hasty
+        assert ask(union(190, "string")) == (422, 42201)
+        assert ask(union(300, "int")) == (422, 42201)
+        assert ask(union(2, "int")) == (200, None)
 
 
 def test_a_parser_that_is_killed_is_replaced_within_the_request(session: Session) -> None:

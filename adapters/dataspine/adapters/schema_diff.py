@@ -10,7 +10,15 @@ from dataspine.adapters.question import read_text, schema_type
 from dataspine.adapters.schema_publish import compare_with, parse_version
 from dataspine.adapters.session import Session
 from dataspine.core.errors import InputError
-from dataspine.registry import Comparison, Difference, Version, differences, next_version, parse
+from dataspine.registry import (
+    Comparison,
+    Difference,
+    Limits,
+    Version,
+    differences,
+    next_version,
+    parse,
+)
 
 __all__ = ["Diff", "difference"]
 
@@ -84,7 +92,8 @@ def difference(
     level = session.subject_settings.level(subject)
     comparison = compare_with(session, [old], after, level)
     logical = session.workspace.settings.logical_types
-    changes = differences(parse_version(session, old), after, logical=logical)
+    limits = Limits.of(session.comparisons)
+    changes = differences(parse_version(session, old), after, logical=logical, limits=limits)
     return Diff(subject, old, new, comparison, changes)
 
 

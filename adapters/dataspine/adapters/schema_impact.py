@@ -11,7 +11,7 @@ from typing import Any
 
 from dataspine.adapters.schema_publish import Proposal, compare_with, parse_version, question
 from dataspine.adapters.session import Session
-from dataspine.core.errors import DataSpineError
+from dataspine.core.errors import DataSpineError, InputError
 from dataspine.registry import Version
 
 __all__ = ["Failure", "of_level", "of_rules"]
@@ -40,16 +40,21 @@ class Failure:
 
 def of_level(session: Session, level: str, told: Told = lambda *_: None) -> list[Failure]:
     """Return the versions that are not compatible, at this level, with those before them."""
-    return [
-        Failure(version, ("contract.incompatible",), comparison.messages)
-        for versions in _subjects(session, told)
-        for index, version in enumerate(versions)
-        if not (
-            comparison := compare_with(
-                session, versions[:index], parse_version(session, version), level
-            )
-        ).compatible
-    ]
+    found = []
+    for versions in _subjects(session, told):
+        for index, version in enumerate(versions):
+            try:
+                parsed = parse_version(session, version)
+                comparison = compare_with(session, versions[:index], parsed, level)
+            except InputError as error:
+                if error.code != "registry.too_costly":
+                    raise
+                # What cannot be compared any more would fail as well.
+                found.append(Failure(version, (error.code,), (str(error),)))
+                continue
+            if not comparison.compatible:
+                found.append(Failure(version, ("contract.incompatible",), comparison.messages))
+    return found
 
 
 def of_rules(session: Session, told: Told = lambda *_: None) -> list[Failure]:

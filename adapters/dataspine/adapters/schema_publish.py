@@ -20,6 +20,7 @@ from dataspine.registry import (
     Comparison,
     Contract,
     Deleted,
+    Limits,
     ParsedSchema,
     Version,
     compare,
@@ -287,10 +288,17 @@ def find(
 def compare_with(
     session: Session, previous: Sequence[Version], parsed: ParsedSchema, level: str
 ) -> Comparison:
-    """Compare a schema with stored versions, the oldest first, as ``spine.yaml`` says."""
-    older = [parse_version(session, version) for version in previous]
+    """Compare a schema with stored versions, the oldest first, as ``spine.yaml`` says.
+
+    Raises ``InputError`` when all of it takes longer than it may.
+    """
+    limits = Limits.of(session.comparisons)
+    older = []
+    for version in previous:
+        limits.seconds_left()
+        older.append(parse_version(session, version))
     logical = session.workspace.settings.logical_types
-    return compare(older, parsed, level=level, logical=logical)
+    return compare(older, parsed, level=level, logical=logical, limits=limits)
 
 
 def _parse(

@@ -31,7 +31,7 @@ from dataspine.decisions.policy_age import STALE, PolicyAge, age_told, seconds_o
 from dataspine.decisions.program import find_opa
 from dataspine.decisions.supervisor import OpaChild
 from dataspine.lineage import LineageStore, Outbox
-from dataspine.registry import ProtobufWorkers, Registry, SubjectSettings
+from dataspine.registry import ComparisonWorkers, ProtobufWorkers, Registry, SubjectSettings
 
 __all__ = ["Session"]
 
@@ -132,6 +132,11 @@ class Session:
     def protobuf(self) -> ProtobufWorkers:
         """The processes that parse Protobuf."""
         return self._stack.enter_context(ProtobufWorkers())
+
+    @functools.cached_property
+    def comparisons(self) -> ComparisonWorkers:
+        """The processes that compare what is too much for this one."""
+        return self._stack.enter_context(ComparisonWorkers())
 
     @functools.cached_property
     def journal(self) -> Journal:

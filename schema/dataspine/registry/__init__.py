@@ -1,7 +1,8 @@
 """Schemas: subjects, versions, compatibility, semantic versions, and the facts of every field."""
 
 from dataspine.registry._identifier import Chosen
-from dataspine.registry._workers import ProtobufWorkers
+from dataspine.registry._limits import Limits
+from dataspine.registry._workers import ComparisonWorkers, ProtobufWorkers
 from dataspine.registry.compatibility import (
     LEVELS,
     Comparison,
@@ -25,10 +26,12 @@ __all__ = [
     "TYPES",
     "Chosen",
     "Comparison",
+    "ComparisonWorkers",
     "Contract",
     "Deleted",
     "Difference",
     "Field",
+    "Limits",
     "Lookup",
     "ParsedSchema",
     "ProtobufWorkers",

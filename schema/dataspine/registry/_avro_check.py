@@ -23,12 +23,16 @@ MAX_STEPS = 100_000
 
 
 class AvroCheck:
-    """The rules of Avro's specification; collects the named types."""
+    """The rules of Avro's specification; collects the named types.
+
+    ``widest`` is how many branches the widest union has.
+    """
 
     def __init__(self, types: dict[str, Named], where: str) -> None:
         self._types = types
         self._where = where
         self._steps = 0
+        self.widest = 0
 
     def schema(self, node: Node, namespace: str) -> None:
         """Check a type, or raise ``InputError``."""
@@ -48,6 +52,7 @@ class AvroCheck:
     def _union(self, node: Node, branches: list[Node], namespace: str) -> None:
         if not branches:
             self._fail("the union is empty", node, 'List its types, such as ["null", "string"].')
+        self.widest = max(self.widest, len(branches))
         seen: set[str] = set()
         for branch in branches:
             if isinstance(branch.value, list):

@@ -41,13 +41,15 @@ class Avro:
 
     ``structure`` is what readers and writers depend on, with logical types and dependencies. In the
     model, an error is a record, aliases are full names, and the property ``LOGICAL`` holds the
-    logical type where it fits: ``date``, ``decimal(9, 2)``.
+    logical type where it fits: ``date``, ``decimal(9, 2)``. ``widest`` is how many branches the
+    widest union of the text has.
     """
 
     canonical: str
     structure: bytes
     fields: tuple[Field, ...]
     model: avro.schema.Schema
+    widest: int
 
     def resolved(self) -> str:
         """Return the text with each type that a reference brought in written where first used."""
@@ -73,7 +75,7 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
             key: Named(value.node, value.namespace, foreign=True) for key, value in types.items()
         }
     root = scan(text)
-    model = _load(root, types, names, known, where="")
+    model, widest = _load(root, types, names, known, where="")
     fields = AvroFields(types).root(root)
     written = spelled(root)
     return Avro(
@@ -81,6 +83,7 @@ def parse_avro(text: str, dependencies: Sequence[tuple[str, str]] = ()) -> Avro:
         canonical([*structures, _pruned(written)]),
         fields,
         model,
+        widest,
     )
 
 
@@ -101,9 +104,10 @@ def _load(
     known: dict[str, dict[str, object]],
     *,
     where: str,
-) -> avro.schema.Schema:
+) -> tuple[avro.schema.Schema, int]:
     # Our own check comes first: it knows lines, and the libraries' checks have gaps.
-    AvroCheck(types, where).schema(root, "")
+    check = AvroCheck(types, where)
+    check.schema(root, "")
     structure = _structure(root)
     if not isinstance(structure, str | list | dict):
         raise invalid("this is no Avro type", root.line, "Write a schema.", where=where)
@@ -123,7 +127,7 @@ def _load(
             f"no Avro schema: {error}", root.line, "Correct the schema.", where=where
         ) from None
     _prepare(names)
-    return model
+    return model, check.widest
 
 
 class _Record(avro.schema.RecordSchema):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from dataspine.core.errors import InputError
 from dataspine.registry._change import BACKWARD, FORWARD, WORDS, Change, told
+from dataspine.registry._comparison import require_narrow
+from dataspine.registry._limits import UNLIMITED, Limits
 from dataspine.registry.difference import changes
 from dataspine.registry.schema import ParsedSchema
 
@@ -84,23 +86,27 @@ def compare(
     *,
     level: str = LEVEL,
     logical: bool = False,
+    limits: Limits = UNLIMITED,
 ) -> Comparison:
     """Compare a schema with the versions before it, or raise ``InputError`` for an unknown level.
 
     ``previous`` are the versions from the oldest to the newest; one schema is the newest, None is
     no version. A transitive level looks at all of them, another one at the newest. ``logical``
     makes a changed logical type of Avro (decimal, date, time, timestamp, uuid) a break as well.
+    Raises ``InputError`` for a schema that is too wide, and for what takes longer than the
+    ``limits``.
     """
     require_level(level)
     earlier = (previous,) if isinstance(previous, ParsedSchema) else tuple(previous or ())
-    if not earlier or _identity(earlier[-1]) == _identity(new):
+    if earlier and _identity(earlier[-1]) == _identity(new):
+        return Comparison(level, True, (), "none")
+    require_narrow(new)
+    if not earlier:
         return Comparison(level, True, (), "none")
     directions = _DIRECTIONS[level.removesuffix(_TRANSITIVE)]
     asked = earlier if is_transitive(level) else earlier[-1:]
     # The newest comes first: what breaks it is what the author has just changed.
-    compared = [
-        changes(old, new, directions=directions, logical=logical) for old in reversed(asked)
-    ]
+    compared = changes(asked[::-1], new, directions=directions, logical=logical, limits=limits)
     messages: dict[str, None] = {}
     for back, found in enumerate(compared, 1):
         for message in _messages(found, directions):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from dataspine.core.errors import InputError
 from dataspine.core.lru import Lru
 from dataspine.registry._change import BACKWARD, FORWARD, Change, Fault
-from dataspine.registry.avro import Avro
-from dataspine.registry.avro_compatibility import avro_changes
-from dataspine.registry.protobuf import Protobuf
-from dataspine.registry.protobuf_compatibility import protobuf_changes
+from dataspine.registry._comparison import MAX_EFFORT, changes_of, compared, effort, question
+from dataspine.registry._limits import UNLIMITED, Limits
+from dataspine.registry._workers import too_costly
 from dataspine.registry.schema import ParsedSchema
 
 __all__ = ["Difference", "changes", "differences"]
@@ -45,13 +44,15 @@ class Difference:
 
 
 def differences(
-    old: ParsedSchema, new: ParsedSchema, *, logical: bool = False
+    old: ParsedSchema, new: ParsedSchema, *, logical: bool = False, limits: Limits = UNLIMITED
 ) -> tuple[Difference, ...]:
     """Return what changed, first what decides how data are read, then the words about fields.
 
-    The order follows the new schema and is the same each time. ``logical`` is as in ``compare``.
+    The order follows the new schema and is the same each time. ``logical`` and ``limits`` are
+    as in ``compare``.
     """
-    found = [*changes(old, new, logical=logical), *_words(old, new)]
+    (structural,) = changes([old], new, logical=logical, limits=limits)
+    found = [*structural, *_words(old, new)]
     if not found and old.digest != new.digest:
         # Options, properties and comments outside of fields have no place of their own.
         found.append(Change("changed", "annotations", ""))
@@ -71,48 +72,83 @@ def differences(
 
 
 def changes(
-    old: ParsedSchema,
+    olds: Sequence[ParsedSchema],
     new: ParsedSchema,
     *,
     directions: Sequence[str] = _BOTH,
     logical: bool = False,
-) -> tuple[Change, ...]:
-    """Return the changes that decide how data are read, with the faults in the directions.
+    limits: Limits = UNLIMITED,
+) -> list[tuple[Change, ...]]:
+    """Return, for each old schema, the changes that decide how data are read, with their faults.
 
-    A pair that was compared lately comes from a cache.
+    A pair that was compared lately comes from a cache. What is much work is done by a process that
+    can be stopped; ``InputError`` when it takes more than the limits allow.
     """
-    if old.type == new.type and old.structure == new.structure:
-        return ()
-    key = (_fingerprint(old), _fingerprint(new), tuple(directions), logical)
-    known = _known.get(key)
-    if known is None:
-        try:
-            known = _changes(old, new, directions, logical=logical)
-        except RecursionError:
-            raise InputError(
-                "the types are linked too deep to be compared",
-                remedy="Use fewer types inside types.",
-                code="registry.invalid_schema",
-            ) from None
-        _known.put(key, known)
-    return known
+    found: list[tuple[Change, ...] | None] = []
+    left = MAX_EFFORT if limits.workers is not None else None
+    for old in olds:
+        known = _known_changes(old, new, directions, logical=logical)
+        if known is None and left is not None:
+            left -= effort(old, new, directions=directions, limit=left)
+        if known is None and (left is None or left >= 0):
+            known = _compared(old, new, directions, logical=logical)
+        found.append(known)
+    costly = [old for old, known in zip(olds, found, strict=True) if known is None]
+    others = iter(_by_workers(costly, new, directions, logical=logical, limits=limits))
+    return [known if known is not None else next(others) for known in found]
 
 
 _Key = tuple[bytes, bytes, tuple[str, ...], bool]
 _known: Lru[_Key, tuple[Change, ...]] = Lru(CACHE_ENTRIES)
 
 
-def _changes(
+def _known_changes(
+    old: ParsedSchema, new: ParsedSchema, directions: Sequence[str], *, logical: bool
+) -> tuple[Change, ...] | None:
+    """Return the changes that need no comparison."""
+    if old.type != new.type:
+        fault = Fault(
+            f"the schema type changed from {old.type} to {new.type}", "use another subject for it"
+        )
+        return (Change("changed", "schema type", "", None, old.type, new.type, fault, fault),)
+    if old.structure == new.structure:
+        return ()
+    return _known.get((_fingerprint(old), _fingerprint(new), tuple(directions), logical))
+
+
+def _compared(
     old: ParsedSchema, new: ParsedSchema, directions: Sequence[str], *, logical: bool
 ) -> tuple[Change, ...]:
-    if isinstance(old.model, Avro) and isinstance(new.model, Avro):
-        return avro_changes(old.model, new.model, directions=directions, logical=logical)
-    if isinstance(old.model, Protobuf) and isinstance(new.model, Protobuf):
-        return protobuf_changes(old.model, new.model)
-    fault = Fault(
-        f"the schema type changed from {old.type} to {new.type}", "use another subject for it"
-    )
-    return (Change("changed", "schema type", "", None, old.type, new.type, fault, fault),)
+    try:
+        found = compared(old.model, new.model, directions, logical=logical)
+    except RecursionError:
+        raise InputError(
+            "the types are linked too deep to be compared",
+            remedy="Use fewer types inside types.",
+            code="registry.invalid_schema",
+        ) from None
+    _known.put((_fingerprint(old), _fingerprint(new), tuple(directions), logical), found)
+    return found
+
+
+def _by_workers(
+    olds: Sequence[ParsedSchema],
+    new: ParsedSchema,
+    directions: Sequence[str],
+    *,
+    logical: bool,
+    limits: Limits,
+) -> list[tuple[Change, ...]]:
+    if not olds or limits.workers is None:
+        return []
+    sent = question(olds, new, directions, logical=logical)
+    bodies = limits.workers.compare(sent, len(olds), seconds=limits.seconds_left())
+    answered = [changes_of(body) for body in bodies]
+    for old, found in zip(olds, answered, strict=False):
+        _known.put((_fingerprint(old), _fingerprint(new), tuple(directions), logical), found)
+    if len(answered) < len(olds):
+        raise too_costly()
+    return answered
 
 
 def _fingerprint(schema: ParsedSchema) -> bytes:

@@ -54,6 +54,7 @@ class ParsedSchema:
 
     ``digest`` names the content: the canonical form, without white space and (Avro) order of keys,
     but with docs, tags and comments, as those carry classifications. ``structure`` leaves them out.
+    ``dependencies`` are name and text of what it refers to, in the order in which that is needed.
     """
 
     type: str
@@ -63,6 +64,7 @@ class ParsedSchema:
     fields: tuple[Field, ...]
     structure: bytes = field(default=b"", repr=False)
     model: Avro | Protobuf | None = field(default=None, repr=False, compare=False)
+    dependencies: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
 
     def tagged(self, tags: Mapping[str, Sequence[str]]) -> ParsedSchema:
         """Return it with the tags of a data contract on its fields; its digest is the same."""
@@ -156,6 +158,7 @@ def _parse(
         model.fields,
         model.structure,
         model,
+        tuple(dependencies),
     )
 
 
