@@ -22,7 +22,8 @@ from tests.faults import workload
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.core.workspace import Workspace
 
-FAULTS = ("route", "route", "route", "server", "replay")
+FAULTS = ("route", "route", "server", "replay")
+LAST = len(FAULTS) - 1
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
@@ -67,8 +68,10 @@ class Round:
             self._start()
             end = time.monotonic() + seconds
             while time.monotonic() < end:
-                for kind in self._chance.sample(FAULTS, len(FAULTS)):
-                    stop.wait(self._chance.uniform(0.2, 3.0))
+                for number, kind in enumerate(self._chance.sample(FAULTS, len(FAULTS))):
+                    if number != LAST:  # it may die while it recovers, but not each time
+                        self._wait_for_flush()
+                    stop.wait(self._chance.uniform(0.0, 2.0))
                     self._disturb(kind)
         finally:
             stop.set()
@@ -131,6 +134,10 @@ class Round:
         self._route.send_signal(signal.SIGTERM)
         assert self._route.wait(30) == 0
         self._route = None
+
+    def _wait_for_flush(self) -> None:
+        before = self._applied()
+        deployed.wait(lambda: self._applied() > before)
 
     def _applied(self) -> int:
         assert self._route is not None
