@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docs.generate.text import cell
 
+from dataspine.cdc.refusal import REFUSALS
 from dataspine.decisions.fault import FAULTS
 
 __all__ = ["page"]
@@ -58,6 +59,8 @@ def page(root: Path) -> str:
                 _collect(node, str(path.relative_to(root)), kinds, found)
     lines = [INTRODUCTION]
     undocumented = []
+    for code in REFUSALS:
+        found.setdefault(code, Code())
     for code, entry in sorted(found.items()):
         section = list(_section(code, entry, kinds))
         if not section:
@@ -131,6 +134,16 @@ def _template(node: ast.expr) -> str:
 
 
 def _section(code: str, entry: Code, kinds: dict[str, Kind]) -> Iterator[str]:
+    if code in REFUSALS:
+        words = REFUSALS[code]
+        yield from (
+            f"## `{code}`",
+            "",
+            "Rows park under it; a replay judges them again.",
+            "",
+        )
+        yield from (f"{words.title}. {words.why} {words.remedy}", "")
+        return
     fault = FAULTS.get(code)
     defaults = [k for k in sorted(entry.kinds) if kinds[k].code == code]
     said = sorted((problem, remedy) for problem, remedy in entry.places if remedy)

@@ -74,7 +74,7 @@ def test_home_of_megabytes_parks_and_only_its_row_keeps_it(world: World) -> None
     home = "x" * 2_000_000
     world.run(MemorySource([("1", home, "a"), ("2", home + "y", "b")], [], threading.Event()))
     found = [(x.codes, x.detail, x.home) for x in world.dead.letters(sink="eu")]
-    detail = "a home is longer than 256 bytes"
+    detail = "The home is longer than 256 bytes"
     assert found == [(("cdc.home_too_long",), detail, "x" * 256)] * 2
     classes = [(e.decision.codes, e.class_count) for e in world.journal.list(limit=10)]
     assert classes == [(("cdc.home_too_long",), 2)] * 2

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from dataspine.cdc.event import Column
-from dataspine.cdc.gate import MAX_CLASSES, Action, Gate, boundary_rows, bounded, predicate
+from dataspine.cdc.gate import Action, Gate, boundary_rows, bounded, predicate
+from dataspine.cdc.refusal import MAX_CLASSES, REFUSALS
 from dataspine.core.errors import IntegrityError, UnavailableError
 from dataspine.decisions.decision import Decision, DecisionInput, Obligation, Policy, Violation
+from dataspine.decisions.fault import Fault
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 COUNTRY = Column("country", "text", False)
@@ -36,7 +38,7 @@ class Asker:
     obligations: tuple[Obligation, ...] = ()
     down: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
-    refused: list[tuple[str, str, str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str, Fault]] = field(default_factory=list)
 
     def decide(self, point: str, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Decision:
         self.asked.append(dict(row))
@@ -57,12 +59,10 @@ class Asker:
     def compile_filter(self, facts: Mapping[str, Any], at: datetime) -> Compiled | None:
         return self.compiled
 
-    def refuse(
-        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
-    ) -> Decision:
-        self.refused.append((point, code, problem, remedy))
+    def refuse(self, point: str, facts: Mapping[str, Any], code: str, words: Fault) -> Decision:
+        self.refused.append((point, code, words))
         question = DecisionInput(point, NOW, facts)
-        return Decision.refused(question, code, problem, remedy, NOW)
+        return Decision.refused(question, code, words.title, words.remedy, NOW)
 
     def policy(self) -> Policy | None:
         return self.active
@@ -219,12 +219,7 @@ def test_home_over_the_bound_parks_and_opa_is_not_asked(value: str, is_asked: bo
     made = gate(asker)
     assert actions(made, value) == ["park"]
     assert [row["country"] for row in asker.asked] == [value] * is_asked
-    refusal = (
-        "row.replicate",
-        "cdc.home_too_long",
-        "a home is longer than 256 bytes",
-        "Correct the row at the source; the next version of it is judged.",
-    )
+    refusal = ("row.replicate", "cdc.home_too_long", REFUSALS["cdc.home_too_long"])
     assert asker.refused == [refusal] * (not is_asked)
 
 
@@ -235,7 +230,7 @@ def test_homes_over_the_bound_are_one_class_and_are_not_kept() -> None:
     assert verdicts[0] is verdicts[1] is verdicts[3]
     assert (verdicts[0].codes, verdicts[0].detail) == (
         ("cdc.home_too_long",),
-        "a home is longer than 256 bytes",
+        "The home is longer than 256 bytes",
     )
     assert len(asker.refused) == 1
     assert list(made._memo) == ["DE"]
@@ -251,7 +246,7 @@ def test_classes_of_one_flush_are_capped_and_the_next_flush_goes_on() -> None:
     assert (over.action, over.codes) == (Action.PARK, ("cdc.too_many_homes",))
     assert verdicts[MAX_CLASSES + 1] is verdicts[MAX_CLASSES + 2] is over
     assert verdicts[-1] is verdicts[0]
-    assert [code for _, code, _, _ in asker.refused] == ["cdc.too_many_homes"]
+    assert [code for _, code, _ in asker.refused] == ["cdc.too_many_homes"]
     made.begin_flush()
     assert actions(made, "DE", homes[-1]) == ["allow", "park"]
     assert len(asker.asked) == MAX_CLASSES + 2

@@ -28,6 +28,7 @@ from dataspine.core.database import Database, metadata
 from dataspine.core.errors import DataSpineError, NotFoundError
 from dataspine.core.identity import Principal
 from dataspine.decisions.decision import Decision, DecisionInput, Policy, Violation
+from dataspine.decisions.fault import Fault
 from dataspine.decisions.journal import Journal
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -93,10 +94,10 @@ class ListAsker:
             {"type": "field", "operator": "in", "field": "row.country", "value": countries},
         )
 
-    def refuse(
-        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
-    ) -> Decision:
-        made = Decision.refused(DecisionInput(point, NOW, facts), code, problem, remedy, NOW)
+    def refuse(self, point: str, facts: Mapping[str, Any], code: str, words: Fault) -> Decision:
+        made = Decision.refused(
+            DecisionInput(point, NOW, facts), code, words.title, words.remedy, NOW
+        )
         self.asked[made.decision_id] = made
         return made
 

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Spine
 
 from dataspine.adapters.explanation import codes, explain
+from dataspine.cdc.refusal import REFUSALS
 from dataspine.core.errors import NotFoundError
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.fault import FAULTS
@@ -74,6 +75,15 @@ def test_every_engine_code_of_the_sources_has_words() -> None:
     texts = (path.read_text() for folder in folders for path in (root / folder).rglob("*.py"))
     used = {code for text in texts for code in re.findall(r'"(engine\.[a-z_]+)"', text)}
     assert used == set(FAULTS)
+
+
+def test_every_code_under_which_a_row_parks_has_words() -> None:
+    root = Path(__file__).parents[2]
+    texts = [path.read_text() for path in (root / "streaming").rglob("*.py")]
+    # A verdict has its codes as a tuple; a refusal is given by its code.
+    parking = re.compile(r'\("(cdc\.[a-z_]+)",\)|_refuse\("(cdc\.[a-z_]+)"\)')
+    used = {one or other for text in texts for one, other in parking.findall(text)}
+    assert used == set(REFUSALS)
 
 
 @pytest.mark.integration

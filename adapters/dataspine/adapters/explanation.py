@@ -13,6 +13,7 @@ import yaml
 
 from dataspine.adapters.policy import STABLE, content_of
 from dataspine.bundles import BundleStore, open_archive, packaged
+from dataspine.cdc.refusal import REFUSALS
 from dataspine.core.errors import NotFoundError
 from dataspine.core.workspace import Workspace
 from dataspine.decisions.fault import FAULTS
@@ -26,7 +27,7 @@ _CONFIG = "dataspine/config/data.json"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A code's words; ``source`` is ``product``, ``custom`` or ``engine``."""
+    """A code's words; ``source`` is ``product``, ``custom``, ``engine`` or ``route``."""
 
     code: str
     title: str
@@ -47,15 +48,15 @@ def explain(code: str, workspace: Workspace | None) -> Explanation:
 
     Raises ``NotFoundError`` naming codes like it.
     """
-    if code in FAULTS:
-        fault = FAULTS[code]
+    if code in FAULTS or code in REFUSALS:
+        fault, source = (FAULTS[code], "engine") if code in FAULTS else (REFUSALS[code], "route")
         return Explanation(
-            code, fault.title, fault.why, "error", fault.title, fault.remedy, (), "engine"
+            code, fault.title, fault.why, "error", fault.title, fault.remedy, (), source
         )
     files = _files(workspace)
     rules = _rules(files)
     if code not in rules:
-        near = get_close_matches(code, [*rules, *FAULTS], n=3, cutoff=0.5)
+        near = get_close_matches(code, [*rules, *FAULTS, *REFUSALS], n=3, cutoff=0.5)
         near = near or sorted(c for c in rules if c.partition(".")[0] == code.partition(".")[0])
         listed = f"Did you mean {', '.join(near)}?" if near else "See `spine policy docs`."
         raise NotFoundError(
@@ -81,7 +82,7 @@ def explain(code: str, workspace: Workspace | None) -> Explanation:
 
 def codes(workspace: Workspace | None) -> list[str]:
     """Return every code that a decision can have, sorted."""
-    return sorted([*_rules(_files(workspace)), *FAULTS])
+    return sorted([*_rules(_files(workspace)), *FAULTS, *REFUSALS])
 
 
 def _files(workspace: Workspace | None) -> Mapping[str, bytes]:

@@ -25,6 +25,7 @@ from dataspine.cdc.state import StoredRoute
 from dataspine.core.errors import DataSpineError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
+from dataspine.decisions.fault import Fault
 from dataspine.lineage import events
 
 __all__ = ["Asker", "dead_letter_store", "open_target"]
@@ -57,13 +58,11 @@ class Asker:
         self._fresh[decision.decision_id] = decision
         return decision
 
-    def refuse(
-        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
-    ) -> Decision:
+    def refuse(self, point: str, facts: Mapping[str, Any], code: str, words: Fault) -> Decision:
         """Return the denial of rows about which OPA is not asked, and keep it like an answer."""
         at = self._session.clock()
         question = DecisionInput(point, at, facts)
-        decision = Decision.refused(question, code, problem, remedy, at)
+        decision = Decision.refused(question, code, words.title, words.remedy, at)
         self._fresh[decision.decision_id] = decision
         return decision
 

@@ -17,13 +17,13 @@ from itertools import product
 from typing import Any, Protocol
 
 from dataspine.cdc.event import Column
+from dataspine.cdc.refusal import MAX_CLASSES, MAX_GUARD_BYTES, REFUSALS
 from dataspine.core.clock import Clock
 from dataspine.core.errors import DataSpineError, IntegrityError, UnavailableError
 from dataspine.decisions.decision import Decision, Policy
+from dataspine.decisions.fault import Fault
 
 __all__ = [
-    "MAX_CLASSES",
-    "MAX_GUARD_BYTES",
     "POINT",
     "Action",
     "Asker",
@@ -39,11 +39,6 @@ __all__ = [
 ]
 
 POINT = "row.replicate"
-# No code of a country comes near; what does is not one, and may be a whole document.
-MAX_GUARD_BYTES = 256
-# Per flush, table and sink: four times the country codes there are, and some 4 MB of journal. Who
-# writes to the source could else make OPA decide, and the journal keep, as much as they like.
-MAX_CLASSES = 1_000
 _CLASSES = 100_000
 _MAX_BOUNDARY_ROWS = 600
 
@@ -75,9 +70,7 @@ class Asker(Protocol):
     def policy(self) -> Policy | None:
         """Return what would answer now."""
 
-    def refuse(
-        self, point: str, facts: Mapping[str, Any], code: str, problem: str, remedy: str
-    ) -> Decision:
+    def refuse(self, point: str, facts: Mapping[str, Any], code: str, words: Fault) -> Decision:
         """Return the recorded denial of rows about which nobody asks OPA."""
 
 
@@ -181,17 +174,9 @@ class Gate:
     def _judge(self, key: Any) -> Verdict:
         values = (key,) if len(self._guards) == 1 else key
         if any(value is not None and value != bounded(value) for value in values):
-            return self._refuse(
-                "cdc.home_too_long",
-                f"a home is longer than {MAX_GUARD_BYTES} bytes",
-                "Correct the row at the source; the next version of it is judged.",
-            )
+            return self._refuse("cdc.home_too_long")
         if self._classes >= MAX_CLASSES:
-            return self._refuse(
-                "cdc.too_many_homes",
-                f"one flush has more than {MAX_CLASSES} different homes in this table",
-                "Check the column that says whose a row is; then `spine cdc dlq replay`.",
-            )
+            return self._refuse("cdc.too_many_homes")
         self._classes += 1
         row = {
             column.name: typed(column.type, value)
@@ -203,14 +188,14 @@ class Gate:
         verdict = self._memo[key] = verdict_of(decision, self._masks)
         return verdict
 
-    def _refuse(self, code: str, problem: str, remedy: str) -> Verdict:
+    def _refuse(self, code: str) -> Verdict:
         # One class for all of them, however many there are; Python may park, and never allows.
         known = self._refusals.get(code)
         if known is None:
-            decision = self._asker.refuse(POINT, self._facts, code, problem, remedy)
-            known = self._refusals[code] = Verdict(
-                Action.PARK, decision.decision_id, (code,), problem
-            )
+            words = REFUSALS[code]
+            decision = self._asker.refuse(POINT, self._facts, code, words)
+            known = Verdict(Action.PARK, decision.decision_id, (code,), words.title)
+            self._refusals[code] = known
         return known
 
     def _ask(self, row: GuardRow) -> Decision:
