@@ -139,6 +139,8 @@ def test_question_is_decided_found_and_shown(place: Place, spine: Spine, tmp_pat
     assert {key: shown[key] for key in decided} == decided
     assert shown["logged"]["decision_id"] == decided["decision_id"]
     assert shown["logged"]["input"]["facts"] == facts
+    words = spine("audit", "show", decided["decision_id"], *place.arguments).stdout
+    assert f"{place.actor} (not verified)" in words
     printed = spine(*argv).stdout
     assert decided["input_digest"] in printed
     assert '"name": "shop.asked"' in printed

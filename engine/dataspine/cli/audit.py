@@ -92,7 +92,7 @@ def show(
             "decision": found["decision_id"],
             "point": found["point"],
             "at": found["evaluated_at"],
-            "actor": found["actor"],
+            "actor": found["actor"] + ("" if found.get("verified") else " (not verified)"),
             "acted on": "yes" if found["acted"] else "no",
             "stands for": f"{found['class_count']} rows" if found["class_count"] > 1 else "itself",
             "revision": policy.get("revision", "no policy answered"),
