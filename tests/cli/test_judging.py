@@ -92,6 +92,26 @@ def test_a_change_is_judged_by_the_given_bundle(shop: Released, address: str, pl
     assert f"judged by revision {found['policy']['revision']}" in err
 
 
+def test_a_report_says_first_that_no_previous_version_is_known(shop: Released) -> None:
+    given = ("--bundle", "../released.tar.gz", "--trust", "../public.pem")
+    line = "no previous version of shop.a is known: nothing was compared"
+    assert shop.spine(*VALIDATE, *given, CI="true")[1].splitlines()[0] == line
+    github = shop.spine(*VALIDATE, *given, "--format", "github", CI="true")[1]
+    assert github.splitlines()[0] == f"::warning::{line}"
+    sarif = json.loads(shop.spine(*VALIDATE, *given, "--format", "sarif", CI="true")[1])
+    assert sarif["runs"][0]["properties"]["noPreviousVersion"] == ["shop.a"]
+    junit = shop.spine(*VALIDATE, *given, "--format", "junit", CI="true")[1]
+    assert '<property name="no-previous-version" value="shop.a" />' in junit
+
+    (shop.root / "good.avsc").write_text(BAD.replace("email", "size"))
+    for command, unknown in (("publish", ["shop.good"]), ("validate", [])):
+        told = shop.document("schema", command, "shop.good", "good.avsc", *given)
+        assert (told["allow"], told["no_previous_version"]) == (True, unknown)
+    assert (
+        "no previous" not in shop.spine("schema", "validate", "shop.good", "good.avsc", *given)[1]
+    )
+
+
 def test_what_one_command_was_given_is_not_given_to_the_next(shop: Released) -> None:
     given = ("--bundle", "../released.tar.gz", "--trust", "../public.pem")
     assert "which was given" in shop.spine(*VALIDATE, *given, CI="true")[2]

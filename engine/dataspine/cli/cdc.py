@@ -17,7 +17,8 @@ from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Options, options
-from dataspine.cli.report import Format, FormatOption, prepare, print_decision
+from dataspine.cli.judging import without_previous
+from dataspine.cli.report import Format, FormatOption, nothing_compared, prepare, print_decision
 from dataspine.core.errors import InputError
 
 __all__ = ["app"]
@@ -221,10 +222,16 @@ def _decided(
     with chosen.deciding() as session:
         decide = route_deploy.apply if apply else route_deploy.plan
         made: Plan = decide(session, path)
-    chosen.output.document(made.document())
+        subjects = {table["subject"] for table in made.facts["tables"] if table["subject"]}
+        unjudged = without_previous(s for s in subjects if session.registry.latest(s) is None)
+    chosen.output.document({**made.document(), **unjudged})
+    unknown = unjudged.get("no_previous_version", [])
+    if unknown:
+        chosen.output.say(nothing_compared(unknown))
     chosen.output.decision(made.decision, subject=made.route.name, file=str(route or path))
     _print_asking(chosen, made.asks_per_class)
-    print_decision(form, made.decision, subject=made.route.name, file=str(route or path))
+    file = str(route or path)
+    print_decision(form, made.decision, subject=made.route.name, file=file, unjudged=unknown)
     if not made.decision.allow:
         raise typer.Exit(3 if made.decision.policy is None else DENIED)
 

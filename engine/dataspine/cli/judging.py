@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,13 @@ from dataspine.adapters.own_state import in_ci
 from dataspine.core.errors import InputError
 from dataspine.decisions.program import find_opa
 
-__all__ = ["COMMANDS", "given_bundle", "names_bundle", "with_options_of_judging"]
+__all__ = [
+    "COMMANDS",
+    "given_bundle",
+    "names_bundle",
+    "with_options_of_judging",
+    "without_previous",
+]
 
 PANEL = "Whose rules"
 COMMANDS = (
@@ -68,6 +74,14 @@ def given_bundle(
 def names_bundle() -> bool:
     """Tell whether the running command was given a bundle."""
     return bool((_given.get() or {}).get("bundle"))
+
+
+def without_previous(subjects: Iterable[str]) -> dict[str, list[str]]:
+    """Return what a report of a given bundle says of subjects without a known version.
+
+    A checkout has the rules that production has, and not its registry.
+    """
+    return {"no_previous_version": sorted(set(subjects))} if names_bundle() else {}
 
 
 def with_options_of_judging(root: TyperGroup) -> None:

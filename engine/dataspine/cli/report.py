@@ -18,7 +18,14 @@ from dataspine.adapters.finding import Finding
 from dataspine.cli.output import Output
 from dataspine.decisions.decision import Decision
 
-__all__ = ["Format", "FormatOption", "prepare", "print_decision", "print_report"]
+__all__ = [
+    "Format",
+    "FormatOption",
+    "nothing_compared",
+    "prepare",
+    "print_decision",
+    "print_report",
+]
 
 
 class Format(StrEnum):
@@ -47,7 +54,14 @@ def prepare(form: Format, output: Output) -> None:
         output.quiet = True
 
 
-def print_decision(form: Format, decision: Decision, *, subject: str, file: str = "") -> None:
+def print_decision(
+    form: Format,
+    decision: Decision,
+    *,
+    subject: str,
+    file: str = "",
+    unjudged: Sequence[str] = (),
+) -> None:
     """Print a decision's violations, as findings in the file that was judged."""
     findings = [
         Finding(
@@ -62,28 +76,44 @@ def print_decision(form: Format, decision: Decision, *, subject: str, file: str 
         for violation in decision.violations
     ]
     revision = decision.policy.revision if decision.policy else ""
-    print_report(form, findings, subject=subject, revision=revision)
+    print_report(form, findings, subject=subject, revision=revision, unjudged=unjudged)
 
 
 def print_report(
-    form: Format, findings: Sequence[Finding], *, subject: str, revision: str = ""
+    form: Format,
+    findings: Sequence[Finding],
+    *,
+    subject: str,
+    revision: str = "",
+    unjudged: Sequence[str] = (),
 ) -> None:
     """Print findings as SARIF, JUnit or GitHub annotations; text and JSON say it elsewhere.
 
-    ``revision`` is the policy's, so that a report names what judged.
+    ``revision`` is the policy's, so that a report names what judged; ``unjudged`` are the subjects
+    of which no version was known to compare with.
     """
     if form is Format.SARIF:
-        sys.stdout.write(json.dumps(_sarif(findings, revision), ensure_ascii=False) + "\n")
+        sys.stdout.write(
+            json.dumps(_sarif(findings, revision, unjudged), ensure_ascii=False) + "\n"
+        )
     elif form is Format.JUNIT:
-        sys.stdout.write(_junit(findings, subject, revision) + "\n")
+        sys.stdout.write(_junit(findings, subject, revision, unjudged) + "\n")
     elif form is Format.GITHUB:
+        if unjudged:
+            sys.stdout.write(f"::warning::{_data(nothing_compared(unjudged))}\n")
         for line in _github(findings, subject, revision):
             sys.stdout.write(line + "\n")
 
 
-def _sarif(findings: Sequence[Finding], revision: str) -> dict[str, Any]:
+def nothing_compared(subjects: Sequence[str]) -> str:
+    """Return the first line of a report about subjects without a known version."""
+    return f"no previous version of {', '.join(subjects)} is known: nothing was compared"
+
+
+def _sarif(findings: Sequence[Finding], revision: str, unjudged: Sequence[str]) -> dict[str, Any]:
     codes = sorted({finding.code for finding in findings})
     first = {finding.code: finding for finding in reversed(findings)}
+    told = {"noPreviousVersion": list(unjudged)} if unjudged else {}
     return {
         "$schema": SARIF_SCHEMA,
         "version": "2.1.0",
@@ -98,7 +128,7 @@ def _sarif(findings: Sequence[Finding], revision: str) -> dict[str, Any]:
                 },
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(finding, codes) for finding in findings],
-                "properties": {"policyRevision": revision},
+                "properties": {"policyRevision": revision} | told,
             }
         ],
     }
@@ -131,13 +161,18 @@ def _result(finding: Finding, codes: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _junit(findings: Sequence[Finding], subject: str, revision: str) -> str:
+def _junit(
+    findings: Sequence[Finding], subject: str, revision: str, unjudged: Sequence[str]
+) -> str:
     failures = sum(finding.fails for finding in findings)
     counts = {"tests": str(max(1, len(findings))), "failures": str(failures), "errors": "0"}
     root = ET.Element("testsuites", {"name": "data-spine", **counts})
     suite = ET.SubElement(root, "testsuite", {"name": _xml(subject), **counts})
     properties = ET.SubElement(suite, "properties")
     ET.SubElement(properties, "property", {"name": "policy", "value": _xml(revision)})
+    if unjudged:
+        told = {"name": "no-previous-version", "value": _xml(", ".join(unjudged))}
+        ET.SubElement(properties, "property", told)
     if not findings:
         ET.SubElement(suite, "testcase", {"classname": _xml(subject), "name": "policy"})
     for finding in findings:

@@ -16,8 +16,9 @@ from dataspine.adapters.session import Session
 from dataspine.adapters.tools.git import origin_of
 from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Options, exit_with, located, options
+from dataspine.cli.judging import without_previous
 from dataspine.cli.remote import VERSION, Remote
-from dataspine.cli.report import Format, FormatOption, prepare, print_decision
+from dataspine.cli.report import Format, FormatOption, nothing_compared, prepare, print_decision
 from dataspine.core.errors import InputError
 from dataspine.decisions.decision import Decision
 from dataspine.registry import Contract, Difference, next_version
@@ -109,7 +110,8 @@ def validate(
     decision = _print(chosen, document, file)
     chosen.output.facts({"would become": document["version"]["next"], "timing": timing})
     if decision is not None:
-        print_decision(form, decision, subject=subject, file=str(file))
+        unjudged = _unjudged(document).get("no_previous_version", [])
+        print_decision(form, decision, subject=subject, file=str(file), unjudged=unjudged)
         exit_with(decision)
 
 
@@ -334,11 +336,18 @@ def _pair(text: str, option: str, remedy: str) -> tuple[str, str]:
     return key, value
 
 
+def _unjudged(document: dict[str, Any]) -> dict[str, list[str]]:
+    return without_previous([document["subject"]] if document["version"]["current"] is None else [])
+
+
 def _print(chosen: Options, document: dict[str, Any], file: Path) -> Decision | None:
     """Print the answer; return its decision, which a schema known already has not."""
-    chosen.output.document(document)
+    unjudged = _unjudged(document)
+    chosen.output.document({**document, **unjudged})
     if "decision_id" not in document:
         return None
     decision = Decision.of(document)
+    for subjects in filter(None, unjudged.values()):
+        chosen.output.say(nothing_compared(subjects))
     chosen.output.decision(decision, subject=document["subject"], file=str(file))
     return decision
