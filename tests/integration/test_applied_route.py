@@ -11,12 +11,13 @@ from tests import shop_route as deployed
 
 from dataspine.adapters import dead_letter_replay, route_deploy, row_replicate, schema_publish
 from dataspine.adapters.access import DeniedError
+from dataspine.adapters.applied_route import LOOK_SECONDS, RouteCheck
 from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.cdc.cluster import DemoCluster
-from dataspine.cdc.state import routes
+from dataspine.cdc.state import RouteStore, routes
 from dataspine.cli import shop
-from dataspine.core.errors import ConflictError
+from dataspine.core.errors import ConflictError, NotFoundError
 from dataspine.core.identity import Principal, acting_as
 from dataspine.core.workspace import Workspace
 
@@ -32,6 +33,15 @@ def run(session: Session, path: Path) -> object:
     return row_replicate.run(session, path, stop)
 
 
+TABLES = "sources.shop.tables.public"
+HOMES = f"{TABLES}.customers.home.column, {TABLES}.orders.home.column"
+SECOND = "sinks.second"
+SINK = "  - {name: second, kind: duckdb, region: ap-south-1, path: second.duckdb}\n"
+SINK_KEYS = ", ".join(f"{SECOND}.{key}" for key in ("kind", "name", "path", "purpose", "region"))
+    f"sinks.second.{key}" for key in ["kind", "name", "path", "purpose", "region"]
+)
+TABLE = "      - {name: public.more, homes: allowed, home: {constant: DE}}\n"
+ADDED = ", ".join(f"{TABLES}.more.{key}" for key in ("home.constant", "homes", "name"))
 ACTS: list[Act] = [run, dead_letter_replay.replay]
 
 
@@ -73,6 +83,9 @@ def path(workspace: Workspace) -> Iterator[Path]:
         ("env:SPINE_SHOP_DSN", "env:OTHER_DSN", "sources.shop.dsn"),
         ("us-lake.duckdb", "other.duckdb", "sinks.us-lake.path"),
         ("purpose: analytics", "purpose: other", "sinks.us-lake.purpose"),
+        ("home: {column: country}", "home: {column: email}", HOMES),
+        ("dead-letter:\n", f"{SINK}dead-letter:\n", SINK_KEYS),
+        ("sinks:\n", f"{TABLE}sinks:\n", ADDED),
     ],
 )
 def test_route_file_that_is_not_what_was_applied_is_refused(
@@ -185,3 +198,57 @@ def _require_refused(session: Session, path: Path, act: Act, problem: str) -> No
     }
     assert route_deploy.apply(session, path).applied
     act(session, path)
+
+
+def test_running_route_ends_when_it_is_applied_anew_or_destroyed(
+    session: Session, path: Path
+) -> None:
+    clock = iter(range(100))
+    applied = RouteStore(session.database).get(deployed.NAME)
+    check = RouteCheck(session, applied, now=lambda: float(next(clock)))
+    check.look()
+    assert route_deploy.apply(session, path).applied  # the same once more
+    check.look()
+    path.write_text(path.read_text().replace("purpose: analytics", "purpose: other"))
+    assert route_deploy.apply(session, path).applied
+    for _ in range(2):  # for ever, also when it were as before again
+        with pytest.raises(ConflictError) as caught:
+            check.look()
+        assert dataclasses.asdict(_Shown.of(caught.value)) == {
+            "code": "cdc.route_changed",
+            "problem": "the route was applied again while it ran: sinks.us-lake.purpose changed",
+            "where": deployed.NAME,
+            "remedy": "Run it again: `spine cdc run`.",
+            "exit_code": 2,
+        }
+    route_deploy.forget(session, path)
+    with pytest.raises(NotFoundError, match="was not applied"):
+        RouteCheck(session, applied).look()
+
+
+def test_look_is_as_old_as_it_may_be_and_no_older(session: Session, path: Path) -> None:
+    assert route_deploy.apply(session, path).applied
+    now = [0.0]
+    check = RouteCheck(session, RouteStore(session.database).get(deployed.NAME), now=lambda: now[0])
+    check.look()
+    route_deploy.forget(session, path)
+    now[0] = LOOK_SECONDS - 0.01
+    check.look()
+    now[0] = LOOK_SECONDS
+    with pytest.raises(NotFoundError):
+        check.look()
+    assert route_deploy.apply(session, path).applied
+
+
+def test_watch_sets_stop_and_raises_what_it_saw(session: Session, path: Path) -> None:
+    stop = threading.Event()
+    check = RouteCheck(session, RouteStore(session.database).get(deployed.NAME))
+
+    def work() -> None:
+        with check.watch(stop):
+            route_deploy.forget(session, path)
+            assert stop.wait(60)
+
+    with pytest.raises(NotFoundError):
+        work()
+    assert route_deploy.apply(session, path).applied
