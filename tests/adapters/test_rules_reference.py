@@ -107,7 +107,8 @@ def test_every_rule_and_every_control_that_it_serves_is_listed(
         page = f"rules/{code.replace('.', '/')}.md"
         assert page in pages
         assert f"[`{code}`]({page})" in pages["rules.md"]
-        assert f"[`{code}`]({page})" in pages["controls.md"]
+        waits = "none yet: no adapter sends" in pages[page]
+        assert (f"[`{code}`]({page})" in pages["controls.md"]) != waits
     assert len(pages) == len(library.rules) + 2
 
 

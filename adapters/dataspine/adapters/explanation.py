@@ -68,6 +68,8 @@ def explain(code: str, workspace: Workspace | None) -> Explanation:
     source, text = rules[code]
     words = _words(text)
     custom = words.get("custom") or {}
+    labels = words.get("labels") or {}
+    served = () if "waits-for" in labels else labels.get("controls") or ()
     return Explanation(
         code,
         title=str(words.get("title", code)),
@@ -75,7 +77,7 @@ def explain(code: str, workspace: Workspace | None) -> Explanation:
         severity=_severity(files, code, str(custom.get("severity", "error"))),
         message=str(custom.get("message", "")),
         remediation=str(custom.get("remediation", "")),
-        controls=tuple(str(each) for each in (words.get("labels") or {}).get("controls") or ()),
+        controls=tuple(str(each) for each in served),
         source=source,
     )
 

@@ -42,7 +42,13 @@ class _Rule:
         return f"rules/{self.code.replace('.', '/')}.md"
 
     @property
+    def waits_for(self) -> str:
+        return str((self.words.get("labels") or {}).get("waits-for") or "")
+
+    @property
     def controls(self) -> tuple[str, ...]:
+        if self.waits_for:
+            return ()
         return tuple((self.words.get("labels") or {}).get("controls") or ())
 
 
@@ -110,7 +116,9 @@ def _page(rule: _Rule, library: Library) -> Iterator[str]:
     yield f"| severity | {custom['severity']} |"
     yield f"| says | {_cell(custom['message'])} |"
     yield f"| do | {_cell(custom['remediation'])} |"
-    served = (f"[{c}](../../controls.md) {library.controls.get(c, '')}" for c in rule.controls)
+    served = [f"[{c}](../../controls.md) {library.controls.get(c, '')}" for c in rule.controls]
+    if rule.waits_for:
+        served = [f"none yet: no adapter sends `{rule.waits_for}`"]
     yield f"| controls | {'; '.join(served)} |"
     yield f"| source | `policies/{rule.file}` |"
     bad, good = _chosen(rule, library)
