@@ -38,8 +38,6 @@ HOMES = f"{TABLES}.customers.home.column, {TABLES}.orders.home.column"
 SECOND = "sinks.second"
 SINK = "  - {name: second, kind: duckdb, region: ap-south-1, path: second.duckdb}\n"
 SINK_KEYS = ", ".join(f"{SECOND}.{key}" for key in ("kind", "name", "path", "purpose", "region"))
-    f"sinks.second.{key}" for key in ["kind", "name", "path", "purpose", "region"]
-)
 TABLE = "      - {name: public.more, homes: allowed, home: {constant: DE}}\n"
 ADDED = ", ".join(f"{TABLES}.more.{key}" for key in ("home.constant", "homes", "name"))
 ACTS: list[Act] = [run, dead_letter_replay.replay]
