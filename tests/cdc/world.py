@@ -19,6 +19,7 @@ from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Relation, Row
 from dataspine.cdc.flush import FlushRecord, FlushTarget
+from dataspine.cdc.key_hash import KeyHasher
 from dataspine.cdc.mask import Masker
 from dataspine.cdc.postgres import SlotState
 from dataspine.cdc.route import load_route
@@ -33,6 +34,7 @@ from dataspine.decisions.journal import Journal
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 MASKER = Masker(b"k" * 32, "analytics")
+HASHER = KeyHasher(b"h" * 32)
 PEOPLE = Relation(
     1,
     "public",
@@ -182,7 +184,7 @@ class World:
                 connection, [flushes, outcomes, metadata.tables["journal"]], checkfirst=True
             )
         self.journal = Journal(self.database)
-        self.dead = DeadLetterStore(folder / "dead-letter" / "eu-west-1.db", "r")
+        self.dead = DeadLetterStore(folder / "dead-letter" / "eu-west-1.db", "r", HASHER)
         self.records: list[FlushRecord] = []
         self.target = FlushTarget(
             self.route,
@@ -243,10 +245,12 @@ class World:
         with next(s for s in self.target.sinks if s.name == sink).open() as session:
             for letter in letters:
                 key = json.loads(letter.payload)["id"]
-                newest, _ = self.dead.newest(sink, "people", letter.key_hash)
+                newest = self.dead.version(sink, "people", (key,)).position
                 at_sink = session.positions(PEOPLE, [(key,)])[0] or (-1, -1)
-                if newest == (letter.lsn, letter.seq) and at_sink < newest:
-                    found.add(key)
+                # What is parked is the newest version, and there is one per key.
+                assert (newest, key in found) == ((letter.lsn, letter.seq), False)
+                assert at_sink < newest
+                found.add(key)
         return found
 
     def states(self) -> list[str]:

@@ -82,7 +82,9 @@ def metrics(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
 def emails(workspace: Workspace) -> list[str]:
     """The parked customers' addresses."""
     with closing(sqlite3.connect(workspace.state / "dead-letter/eu-west-1.db")) as letters:
-        found = letters.execute("SELECT payload FROM dead_letter WHERE tbl = 'customers'")
+        found = letters.execute(
+            "SELECT payload FROM payload JOIN dead_letter USING (id) WHERE tbl = 'customers'"
+        )
         return [str(json.loads(payload)["email"]) for (payload,) in found]
 
 

@@ -14,21 +14,24 @@ import sqlalchemy as sa
 from dataspine.adapters import route_deploy, route_sinks
 from dataspine.adapters.applied_route import RouteCheck
 from dataspine.adapters.at_rest import row_facts
+from dataspine.adapters.own_state import own_key
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.column_identity import require_columns
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.event import Relation
 from dataspine.cdc.flush import FlushRecord, FlushTarget
+from dataspine.cdc.key_hash import KeyHasher
 from dataspine.cdc.route import Route, Table
 from dataspine.cdc.state import StoredRoute
-from dataspine.core.errors import DataSpineError
+from dataspine.core import secret
+from dataspine.core.errors import DataSpineError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
 from dataspine.decisions.engine import FilterError
 from dataspine.decisions.fault import Fault
 from dataspine.lineage import events
 
-__all__ = ["Asker", "dead_letter_store", "open_target"]
+__all__ = ["Asker", "dead_letter_store", "key_hasher", "open_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def open_target(
     """Open what flushes and replays of a route write to, behind its gates."""
     watch = _Watch(session, stored, asker)
     recorder = _Recorder(session, stored, asker, watch, route_deploy.origins(session, route))
-    store = dead_letter_store(session, stored)
+    store = dead_letter_store(session, stored, key_hasher(session))
     try:
         yield FlushTarget(
             route,
@@ -228,7 +231,29 @@ def _require_columns(
     require_columns(relation, applied, current, where=where)
 
 
-def dead_letter_store(session: Session, stored: StoredRoute) -> DeadLetterStore:
+def dead_letter_store(
+    session: Session, stored: StoredRoute, hasher: KeyHasher | None = None
+) -> DeadLetterStore:
     """Open the dead letters of an applied route, where it was decided that they lie; close them."""
     region = stored.facts["dead_letter"]["region"]
-    return DeadLetterStore(letters_path(session, region), stored.name)
+    return DeadLetterStore(letters_path(session, region), stored.name, hasher)
+
+
+def key_hasher(session: Session) -> KeyHasher:
+    """Return what hashes keys in the dead letters; raise ``InputError`` when nothing names its key.
+
+    Another key finds no older row, so machines that share a workspace's state share this one.
+    """
+    workspace = session.workspace
+    reference = workspace.settings.letter_key
+    if reference is not None:
+        return KeyHasher(secret.resolve(reference, root=workspace.root).encode())
+    if workspace.settings.database is not None:
+        raise InputError(
+            "nothing names the key of the dead letters, which every machine needs",
+            where="spine.yaml/cdc",
+            remedy="Make 64 random characters once (`openssl rand -hex 32`), give them to every "
+            "machine, and write `cdc: {letter-key: env:SPINE_LETTER_KEY}`.",
+            code="cdc.letter_key",
+        )
+    return KeyHasher(own_key(workspace.state, "letter.key"))

@@ -167,7 +167,10 @@ def show(
         bool, typer.Option("--payload", help="Show the row itself, personal data included.")
     ] = False,
 ) -> None:
-    """Show where a parked row came from and why it was parked; its contents only on request."""
+    """Show where a parked row came from and why it was parked; its contents only on request.
+
+    What is not parked any more has no contents: they were erased.
+    """
     chosen = options()
     with (
         chosen.session() as session,
@@ -176,11 +179,11 @@ def show(
         found = store.show(letter)
     document = found.document()
     if payload:
-        document["payload"] = json.loads(found.payload)
+        document["payload"] = json.loads(found.payload or "null")
     chosen.output.document(document)
     chosen.output.facts(
         {**document, "codes": ", ".join(found.codes)}
-        | ({"payload": found.payload} if payload else {})
+        | ({"payload": found.payload or "erased"} if payload else {})
     )
 
 
@@ -206,7 +209,7 @@ def discard(
     letter: Annotated[int, typer.Argument(help="A parked row's id.")],
     route: RouteFile = None,
 ) -> None:
-    """Give a parked row up for good."""
+    """Give a parked row up for good, and erase its contents."""
     chosen = options()
     with chosen.deciding() as session:
         dead_letter_replay.discard(session, _path(chosen, route), letter)

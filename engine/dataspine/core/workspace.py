@@ -80,7 +80,11 @@ class FleetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``spine.yaml``, typed; ``database`` is the reference of an address, None for a file."""
+    """``spine.yaml``, typed.
+
+    ``database`` is the reference of an address, None for a file; ``letter_key`` that of the key of
+    the dead letters, None for the clone's own.
+    """
 
     name: str
     mode: str
@@ -98,6 +102,7 @@ class Settings:
     on_stale: str = "warn"
     receivers: tuple[Receiver, ...] = ()
     routes: tuple[str, ...] = ()
+    letter_key: str | None = None
     fleet: FleetSettings = field(default_factory=FleetSettings)
 
     @classmethod
@@ -131,6 +136,7 @@ class Settings:
                 for r in (value.get("lineage") or {}).get("receivers") or ()
             ),
             routes=tuple((value.get("cdc") or {}).get("routes") or ()),
+            letter_key=(value.get("cdc") or {}).get("letter-key"),
             fleet=FleetSettings.of(value.get("fleet") or {}),
         )
 

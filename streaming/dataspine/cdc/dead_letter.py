@@ -1,8 +1,10 @@
 """Dead letters: rows that the gate parked, kept in the source's region, and tombstones.
 
-Rows of a flush are *pending*, and invisible, until the sink has the flush. A tombstone is the
-position at which a key (or, with no key, a whole table) went away; with it no replay brings back an
-older row.
+What a flush wrote is invisible until the sink has the flush. A row that is parked is the newest
+version of its key: as soon as a newer one comes, in whatever way, the older one is *superseded*. A
+payload stands there as long as its row is parked and not a moment longer; what is given up loses it
+in the same transaction. A tombstone is the position at which a key (or, with no key, a whole table)
+went away or was dropped; with it no replay brings back an older row.
 """
 
 from __future__ import annotations
@@ -11,158 +13,70 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
-from dataspine.core.clock import rfc3339
+from dataspine.cdc._letter import (
+    LETTER,
+    WHOLE,
+    WHOLE_TABLE,
+    Key,
+    Letter,
+    Parked,
+    Position,
+    Tombstone,
+    Version,
+    letter_of,
+    state_of,
+)
+from dataspine.cdc._letter_schema import ERASE, prepare
+from dataspine.cdc.key_hash import KEYED, KeyHasher, unkeyed_hash
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 
-__all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Tombstone"]
+__all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Tombstone", "Version"]
 
-WHOLE_TABLE = ""
 _BUSY_SECONDS = 5.0
 _PAGE = 500
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS dead_letter (
-  id INTEGER PRIMARY KEY, route TEXT NOT NULL, source TEXT NOT NULL, sink TEXT NOT NULL,
-  tbl TEXT NOT NULL, key_hash TEXT NOT NULL, lsn INTEGER NOT NULL, seq INTEGER NOT NULL, home TEXT,
-  codes TEXT NOT NULL, decision_id TEXT NOT NULL, payload TEXT NOT NULL, flush TEXT NOT NULL,
-  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, parked_at INTEGER NOT NULL,
-  detail TEXT NOT NULL DEFAULT '',
-  UNIQUE (route, sink, tbl, lsn, seq));
-CREATE INDEX IF NOT EXISTS dead_letter_key ON dead_letter (route, sink, tbl, key_hash, lsn, seq);
-CREATE INDEX IF NOT EXISTS dead_letter_flush ON dead_letter (flush) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS dead_letter_parked ON dead_letter (route, sink, tbl)
-  WHERE state = 'parked';
-CREATE TABLE IF NOT EXISTS tombstone (
-  route TEXT NOT NULL, sink TEXT NOT NULL, tbl TEXT NOT NULL, key_hash TEXT NOT NULL,
-  lsn INTEGER NOT NULL, seq INTEGER NOT NULL, flush TEXT NOT NULL, state TEXT NOT NULL,
-  PRIMARY KEY (route, sink, tbl, key_hash, lsn, seq)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tombstone_flush ON tombstone (flush) WHERE state = 'pending';
-"""
-
-_LETTER = (
-    "id, route, source, sink, tbl, lsn, seq, home, codes, decision_id, state, attempt, parked_at,"
-    " detail"
-)
-_COLUMNS = _LETTER.count(",") + 1
-
-
-class Parked(NamedTuple):
-    """A row to park; ``payload`` is JSON text, ``parked_at`` seconds since the epoch.
-
-    ``detail`` says what the codes leave open, such as the column, and never a value.
-    """
-
-    source: str
-    sink: str
-    table: str
-    key_hash: str
-    lsn: int
-    seq: int
-    home: str | None
-    codes: str
-    decision_id: str
-    payload: str
-    flush: str
-    parked_at: int
-    detail: str = ""
-
-
-class Tombstone(NamedTuple):
-    """A key that went away; ``key_hash`` is ``WHOLE_TABLE`` for all of them."""
-
-    sink: str
-    table: str
-    key_hash: str
-    lsn: int
-    seq: int
-    flush: str
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A parked row as it is listed; ``payload`` is set by ``show`` and by replay alone."""
-
-    id: int
-    route: str
-    source: str
-    sink: str
-    table: str
-    lsn: int
-    seq: int
-    home: str | None
-    codes: tuple[str, ...]
-    decision_id: str
-    state: str
-    attempt: int
-    parked_at: int
-    detail: str = ""
-    key_hash: str = ""
-    payload: str = ""
-
-    def document(self) -> dict[str, object]:
-        """Return it as JSON, without the payload."""
-        return {
-            "id": self.id,
-            "route": self.route,
-            "source": self.source,
-            "sink": self.sink,
-            "table": self.table,
-            "lsn": self.lsn,
-            "seq": self.seq,
-            "home": self.home,
-            "codes": list(self.codes),
-            "decision_id": self.decision_id,
-            "state": self.state,
-            "attempt": self.attempt,
-            "parked_at": rfc3339(datetime.fromtimestamp(self.parked_at, UTC)),
-            "detail": self.detail,
-        }
+_TRUNCATE_SECONDS = 1.0
+_SETTLED = "flush NOT IN (SELECT flush FROM unsettled)"
+_OF_TABLE = "route = ? AND sink = ? AND tbl = ?"
 
 
 class DeadLetterStore:
     """``.spine/dead-letter/<region>.db`` of one route.
 
     One connection; writes happen between ``begin`` and ``commit`` and are durable after it. Raises
-    ``UnavailableError`` when the file is locked, full or unreadable.
+    ``UnavailableError`` when the file is locked, full or unreadable. Whoever looks keys up needs
+    ``hasher``; lists do without.
     """
 
-    def __init__(self, path: Path, route: str) -> None:
+    def __init__(self, path: Path, route: str, hasher: KeyHasher | None = None) -> None:
         self.path = path
         self.route = route
+        self._hasher = hasher
+        self._next_id = 0
+        self._has_erased = True  # also what another process erased, and died
+        self._truncated = float("-inf")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._translated():
             self._connection = sqlite3.connect(
                 path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
             )
-            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            # Statement journals and the copy of a VACUUM would be files elsewhere.
+            for pragma in (
+                *("journal_mode=WAL", "synchronous=FULL"),
+                *("secure_delete=ON", "temp_store=MEMORY"),
+            ):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
-            self._connection.executescript(_SCHEMA)
-            self._extend()
+            prepare(self._connection)
+            self._has_unkeyed = self._exists("hash_version < ?", KEYED)
         path.chmod(0o600)
 
     @classmethod
     def existing(cls, path: Path, route: str) -> Self | None:
         """Open the store when there is one: whoever only looks makes no file."""
         return cls(path, route) if path.exists() else None
-
-    def _extend(self) -> None:
-        # A store from before rows were dated counts their age from its first opening.
-        added = (
-            f"parked_at INTEGER NOT NULL DEFAULT {int(time.time())}",
-            "detail TEXT NOT NULL DEFAULT ''",
-        )
-        names = {
-            str(row[0]) for row in self._run("SELECT name FROM pragma_table_info('dead_letter')")
-        }
-        for column in added:
-            if column.partition(" ")[0] not in names:
-                self._run(f"ALTER TABLE dead_letter ADD COLUMN {column}")
 
     def close(self) -> None:
         """Close the file; an open transaction is lost."""
@@ -171,6 +85,7 @@ class DeadLetterStore:
     def begin(self) -> None:
         """Start a write transaction."""
         self._run("BEGIN IMMEDIATE")
+        self._next_id = 0
 
     def commit(self) -> None:
         """Make it durable."""
@@ -183,76 +98,209 @@ class DeadLetterStore:
 
     # -- what a flush writes -----------------------------------------------------------------
 
-    def park(self, rows: Iterable[Parked]) -> None:
-        """Write pending rows; a row that is there already stays as it is."""
+    def key_hash(self, sink: str, table: str, key: Key) -> str:
+        """Return what stands for a key."""
+        if self._hasher is None:
+            raise ValueError("the store was opened without a hasher")
+        return self._hasher(sink, table, key)
+
+    def park(self, rows: Sequence[Parked]) -> None:
+        """Write pending rows; at a position that is there already, the new row stays."""
+        if not rows:
+            return
+        self._open(rows[0].flush)
+        numbered = list(enumerate(rows, self._next_id))
+        self._next_id += len(numbered)
         with self._translated():
+            added = self._connection.executemany(
+                "INSERT OR IGNORE INTO dead_letter (id, route, hash_version, source, sink, tbl,"
+                " key_hash, lsn, seq, home, codes, decision_id, flush, parked_at, detail, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (number, self.route, KEYED, *row[:9], *row[10:], state_of(row))
+                    for number, row in numbered
+                ),
+            ).rowcount
+            if added < len(numbered):
+                self._replace(numbered)
             self._connection.executemany(
-                "INSERT OR IGNORE INTO dead_letter (route, source, sink, tbl, key_hash, lsn, seq,"
-                " home, codes, decision_id, payload, flush, parked_at, detail, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-                ((self.route, *row) for row in rows),
+                "INSERT INTO payload (id, payload) VALUES (?, ?)",
+                ((number, row.payload.encode()) for number, row in numbered if row.payload),
             )
 
-    def bury(self, stones: Iterable[Tombstone]) -> None:
-        """Write pending tombstones."""
+    def _replace(self, numbered: Sequence[tuple[int, Parked]]) -> None:
+        # A source that was built anew can come to a position that it had before.
+        for number, row in numbered:
+            at = (self.route, row.sink, row.table, row.lsn, row.seq)
+            where = f"{_OF_TABLE} AND lsn = ? AND seq = ? AND id < ?"
+            self._run(f"{ERASE} IN (SELECT id FROM dead_letter WHERE {where})", (*at, number))  # noqa: S608 - constants
+            self._run(
+                "UPDATE dead_letter SET id = ?, key_hash = ?, hash_version = ?, home = ?,"  # noqa: S608 - constants
+                " codes = ?, decision_id = ?, flush = ?, superseded_by = NULL, state = ?,"
+                f" attempt = 0, parked_at = ?, detail = ? WHERE {where}",
+                (
+                    *(number, row.key_hash, KEYED, row.home, row.codes, row.decision_id),
+                    *(row.flush, state_of(row), row.parked_at, row.detail),
+                    *(*at, number),
+                ),
+            )
+            self._has_erased = True
+
+    def bury(self, stones: Sequence[Tombstone]) -> None:
+        """Write pending tombstones; whatever is parked of a whole table is superseded."""
+        if not stones:
+            return
+        self._open(stones[0].flush)
         with self._translated():
             self._connection.executemany(
-                "INSERT OR IGNORE INTO tombstone (route, sink, tbl, key_hash, lsn, seq, flush,"
-                " state) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
-                ((self.route, *stone) for stone in stones),
+                "INSERT OR REPLACE INTO tombstone (route, hash_version, sink, tbl, key_hash, lsn,"
+                " seq, flush, buried_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((self.route, KEYED, *stone) for stone in stones),
+            )
+        for stone in stones:
+            if stone.key_hash == WHOLE_TABLE:
+                self._run(
+                    "UPDATE dead_letter SET superseded_by = ?"  # noqa: S608 - constants
+                    f" WHERE {_OF_TABLE} AND state = 'parked'",
+                    (stone.flush, self.route, stone.sink, stone.table),
+                )
+
+    def supersede(
+        self, sink: str, table: str, versions: Iterable[tuple[Key, Position]], flush: str
+    ) -> None:
+        """Give up, once the flush is settled, what is parked of keys that have a newer version."""
+        where = f"{_OF_TABLE} AND state = 'parked'"
+        if not self._run(
+            f"SELECT 1 FROM dead_letter WHERE {where} LIMIT 1",  # noqa: S608 - constants
+            (self.route, sink, table),
+        ):
+            return
+        self._open(flush)
+        with self._translated():
+            self._connection.executemany(
+                "UPDATE dead_letter SET superseded_by = ? WHERE key_hash IN (?, ?)"  # noqa: S608 - constants
+                f" AND (lsn, seq) < (?, ?) AND {where}",
+                (
+                    (flush, *self._hashes(sink, table, key), *at, self.route, sink, table)
+                    for key, at in versions
+                ),
             )
 
-    def latest(self, sink: str, table: str, key_hash: str) -> dict[str, str | None] | None:
-        """Return the newest parked row of a key, rows of the open transaction included."""
+    def version(self, sink: str, table: str, key: Key) -> Version:
+        """Return the newest version of a key, what the open transaction wrote included.
+
+        Rows that were given up or replayed count: something newer than an old row stays newer.
+        """
+        hashes, of = self._hashes(sink, table, key), (self.route, sink, table)
         rows = self._run(
-            "SELECT payload FROM dead_letter WHERE route = ? AND sink = ? AND tbl = ?"
-            " AND key_hash = ? AND state IN ('parked', 'pending')"
-            " ORDER BY lsn DESC, seq DESC LIMIT 1",
-            (self.route, sink, table, key_hash),
+            "SELECT lsn, seq, flush IN (SELECT flush FROM unsettled), id,"  # noqa: S608 - constants
+            " state = 'parked' AND superseded_by IS NULL"
+            f" FROM dead_letter WHERE key_hash IN (?, ?) AND {_OF_TABLE}"
+            " UNION ALL SELECT lsn, seq, flush IN (SELECT flush FROM unsettled), 0, 0"
+            f" FROM tombstone WHERE {_OF_TABLE} AND key_hash IN (?, ?, '')",
+            (*hashes, *of, *of, *hashes),
         )
         if not rows:
-            return None
-        payload: dict[str, str | None] = json.loads(str(rows[0][0]))
-        return payload
+            return Version((-1, -1), is_pending=False, payload=None)
+        lsn, seq, _, letter_id, is_parked = max(rows)
+        payload = self._payload(letter_id) if is_parked else None
+        position = (int(str(lsn)), int(str(seq)))
+        return Version(position, any(row[2] for row in rows), payload)
+
+    def _payload(self, letter_id: object) -> dict[str, str | None]:
+        rows = self._run("SELECT payload FROM payload WHERE id = ?", (letter_id,))
+        found: dict[str, str | None] = json.loads(bytes(rows[0][0]))  # type: ignore[call-overload]
+        return found
 
     def settle(self, flush: str) -> None:
         """Make a flush's rows visible: the sink has it.
 
-        Rows parked before it emptied their table (TRUNCATE, a new snapshot) are given up: they are
-        gone at the source, or are in the flush again.
+        What it superseded loses its payload. After a snapshot, positions of an earlier life of the
+        source mean nothing any more: its tombstones go, and what was given up has no key.
         """
         with self._transaction():
-            self._run(
-                "UPDATE dead_letter SET state = 'discarded' WHERE state = 'parked' AND route = ?"
-                " AND EXISTS (SELECT 1 FROM tombstone t WHERE t.flush = ? AND t.state = 'pending'"
-                " AND t.key_hash = '' AND t.route = dead_letter.route"
-                " AND t.sink = dead_letter.sink AND t.tbl = dead_letter.tbl"
-                " AND (t.lsn, t.seq) > (dead_letter.lsn, dead_letter.seq))",
-                (self.route, flush),
-            )
-            self._run(
-                "UPDATE dead_letter SET state = 'parked' WHERE flush = ? AND state = 'pending'",
+            superseded = "SELECT id FROM dead_letter WHERE superseded_by = ?"
+            self._run(f"{ERASE} IN ({superseded})", (flush,))
+            given_up = self._count(
+                "UPDATE dead_letter SET superseded_by = NULL,"
+                " state = iif(state = 'parked', 'superseded', state) WHERE superseded_by = ?",
                 (flush,),
             )
-            self._run(
-                "UPDATE tombstone SET state = 'applied' WHERE flush = ? AND state = 'pending'",
+            for sink, table in self._run(
+                "SELECT sink, tbl FROM tombstone WHERE flush = ? AND key_hash = '' AND seq < 0"
+                " AND flush IN (SELECT flush FROM unsettled)",
                 (flush,),
-            )
+            ):
+                of = (self.route, sink, table, flush)
+                self._run(f"DELETE FROM tombstone WHERE {_OF_TABLE} AND flush <> ?", of)  # noqa: S608 - constants
+                self._run(
+                    f"UPDATE dead_letter SET key_hash = '', hash_version = 2 WHERE {_OF_TABLE}"  # noqa: S608 - constants
+                    " AND flush <> ? AND state <> 'parked'",
+                    of,
+                )
+            self._run("DELETE FROM unsettled WHERE flush = ?", (flush,))
+        self._has_erased |= given_up > 0
 
     def forget(self, flush: str) -> None:
         """Remove a flush's rows: the sink never had it."""
         with self._transaction():
-            self._run("DELETE FROM dead_letter WHERE flush = ? AND state = 'pending'", (flush,))
-            self._run("DELETE FROM tombstone WHERE flush = ? AND state = 'pending'", (flush,))
+            first = self._run("SELECT first FROM unsettled WHERE flush = ?", (flush,))
+            if not first:
+                return
+            of = (first[0][0], flush)
+            mine = "id >= ? AND flush = ?"
+            self._run(f"{ERASE} IN (SELECT id FROM dead_letter WHERE {mine})", of)  # noqa: S608 - constants
+            self._run(f"DELETE FROM dead_letter WHERE {mine}", of)  # noqa: S608 - constants
+            self._run("DELETE FROM tombstone WHERE flush = ?", (flush,))
+            self._run(
+                "UPDATE dead_letter SET superseded_by = NULL WHERE superseded_by = ?", (flush,)
+            )
+            self._run("DELETE FROM unsettled WHERE flush = ?", (flush,))
+        self._has_erased = True
 
     def pending(self) -> set[str]:
         """Return the flushes of this route that are neither settled nor forgotten."""
-        rows = self._run(
-            "SELECT flush FROM dead_letter WHERE state = 'pending' AND route = ?"
-            " UNION SELECT flush FROM tombstone WHERE state = 'pending' AND route = ?",
-            (self.route, self.route),
-        )
+        rows = self._run("SELECT flush FROM unsettled WHERE route = ?", (self.route,))
         return {str(row[0]) for row in rows}
+
+    def truncate_log(self, *, wait: bool = False) -> None:
+        """Take what was erased out of the write-ahead log too, at most once a second.
+
+        With ``wait`` it is done when this returns, or ``UnavailableError`` says that it is not.
+        """
+        now = time.monotonic()
+        if not wait and (not self._has_erased or now - self._truncated < _TRUNCATE_SECONDS):
+            return
+        self._truncated = now
+        self._run(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1000) if wait else 0}")
+        try:
+            is_busy = self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        finally:
+            self._run(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1000)}")
+        self._has_erased = bool(is_busy)
+        if wait and is_busy:
+            raise UnavailableError(
+                "what was erased still stands in the write-ahead log",
+                where=f"{self.path}-wal",
+                remedy="Another process reads the dead letters; do the same again.",
+                code="cdc.erasure_unfinished",
+            )
+
+    def _open(self, flush: str) -> None:
+        """Note that a flush has rows here; number them after everything that ever had a payload."""
+        if not self._next_id:
+            newest = self._run(
+                "SELECT max(ifnull((SELECT max(id) FROM dead_letter), 0),"
+                " ifnull((SELECT max(id) FROM payload), 0))"
+            )
+            self._next_id = int(str(newest[0][0])) + 1
+        self._run(
+            "INSERT OR IGNORE INTO unsettled VALUES (?, ?, ?)", (flush, self.route, self._next_id)
+        )
+
+    def _hashes(self, sink: str, table: str, key: Key) -> tuple[str, str]:
+        keyed = self.key_hash(sink, table, key)
+        return keyed, unkeyed_hash(key) if self._has_unkeyed else keyed
 
     # -- what replay and people need ---------------------------------------------------------
 
@@ -271,7 +319,8 @@ class DeadLetterStore:
         ``after`` continues a list: only rows with a greater id.
         """
         rows = self._run(
-            f"SELECT {_LETTER} FROM dead_letter WHERE route = ? AND state = ? AND id > ?"  # noqa: S608 - constants
+            f"SELECT {LETTER} FROM dead_letter WHERE {_SETTLED} AND route = ?"  # noqa: S608 - constants
+            " AND state = ? AND id > ?"
             " AND (? IS NULL OR sink = ?) AND (? IS NULL OR tbl = ?) AND (? IS NULL OR EXISTS"
             " (SELECT 1 FROM json_each(dead_letter.codes) WHERE json_each.value = ?))"
             " ORDER BY id LIMIT ?",
@@ -280,13 +329,12 @@ class DeadLetterStore:
                 max(1, min(limit, _PAGE)),
             ),
         )
-        return [_letter(row) for row in rows]
+        return [letter_of(row) for row in rows]
 
     def show(self, letter_id: int) -> Letter:
-        """Return one row with its payload; raise ``NotFoundError``."""
+        """Return one row, with its payload while it is parked; raise ``NotFoundError``."""
         rows = self._run(
-            f"SELECT {_LETTER}, key_hash, payload FROM dead_letter WHERE route = ? AND id = ?"  # noqa: S608 - constants
-            " AND state <> 'pending'",
+            f"SELECT {WHOLE} FROM dead_letter d WHERE route = ? AND id = ? AND {_SETTLED}",  # noqa: S608 - constants
             (self.route, letter_id),
         )
         if not rows:
@@ -295,22 +343,31 @@ class DeadLetterStore:
                 where=self.route,
                 remedy="List them with `spine cdc dlq list`.",
             )
-        return _letter(rows[0])
+        return letter_of(rows[0])
 
     def discard(self, letter_id: int) -> None:
-        """Give a parked row up for good; raise ``InputError`` when it is not parked."""
+        """Give a parked row up for good: its payload is gone, from the log too, when this returns.
+
+        Raises ``InputError`` when it is not parked.
+        """
         if self.show(letter_id).state != "parked":
             raise InputError(
                 f"dead letter {letter_id} is not parked",
                 where=self.route,
                 remedy="List them again.",
             )
-        self._run("UPDATE dead_letter SET state = 'discarded' WHERE id = ?", (letter_id,))
+        with self._transaction():
+            self._run(f"{ERASE} = ?", (letter_id,))
+            self._run(
+                "UPDATE dead_letter SET state = 'discarded' WHERE id = ? AND state = 'parked'",
+                (letter_id,),
+            )
+        self.truncate_log(wait=True)
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each visible state has."""
         rows = self._run(
-            "SELECT state, count(*) FROM dead_letter WHERE route = ? AND state <> 'pending'"
+            f"SELECT state, count(*) FROM dead_letter WHERE route = ? AND {_SETTLED}"  # noqa: S608 - constants
             " GROUP BY state",
             (self.route,),
         )
@@ -319,9 +376,9 @@ class DeadLetterStore:
     def parked_by_sink(self) -> dict[str, tuple[int, int]]:
         """Return per sink how many rows are parked, and since when the oldest one is (seconds)."""
         rows = self._run(
-            "SELECT p.sink, p.number, d.parked_at FROM (SELECT sink, count(*) number, min(id) first"
-            " FROM dead_letter WHERE route = ? AND state = 'parked' GROUP BY sink) p"
-            " JOIN dead_letter d ON d.id = p.first",
+            "SELECT p.sink, p.number, d.parked_at FROM (SELECT sink, count(*) number, min(id) first"  # noqa: S608 - constants
+            f" FROM dead_letter WHERE route = ? AND state = 'parked' AND {_SETTLED}"
+            " GROUP BY sink) p JOIN dead_letter d ON d.id = p.first",
             (self.route,),
         )
         return {str(sink): (int(str(number)), int(str(at))) for sink, number, at in rows}
@@ -329,8 +386,8 @@ class DeadLetterStore:
     def keys(self, sink: str, table: str) -> list[str]:
         """Return the hashes of keys that have a parked row."""
         rows = self._run(
-            "SELECT DISTINCT key_hash FROM dead_letter WHERE route = ? AND sink = ? AND tbl = ?"
-            " AND state = 'parked'",
+            f"SELECT DISTINCT key_hash FROM dead_letter WHERE {_OF_TABLE} AND state = 'parked'"  # noqa: S608 - constants
+            f" AND {_SETTLED}",
             (self.route, sink, table),
         )
         return [str(row[0]) for row in rows]
@@ -338,8 +395,8 @@ class DeadLetterStore:
     def parked_tables(self) -> list[tuple[str, str, str]]:
         """Return (source, sink, table) of everything parked."""
         rows = self._run(
-            "SELECT DISTINCT source, sink, tbl FROM dead_letter"
-            " WHERE route = ? AND state = 'parked' ORDER BY 1, 2, 3",
+            "SELECT DISTINCT source, sink, tbl FROM dead_letter"  # noqa: S608 - constants
+            f" WHERE route = ? AND state = 'parked' AND {_SETTLED} ORDER BY 1, 2, 3",
             (self.route,),
         )
         return [(str(a), str(b), str(c)) for a, b, c in rows]
@@ -347,35 +404,35 @@ class DeadLetterStore:
     def parked(self, sink: str, table: str, *, after: int = 0, limit: int = _PAGE) -> list[Letter]:
         """Return parked rows with payloads, oldest first."""
         rows = self._run(
-            f"SELECT {_LETTER}, key_hash, payload FROM dead_letter WHERE route = ? AND sink = ?"  # noqa: S608 - constants
-            " AND tbl = ? AND state = 'parked' AND id > ? ORDER BY id LIMIT ?",
+            f"SELECT {WHOLE} FROM dead_letter d WHERE {_OF_TABLE} AND state = 'parked'"  # noqa: S608 - constants
+            f" AND {_SETTLED} AND id > ? ORDER BY id LIMIT ?",
             (self.route, sink, table, after, limit),
         )
-        return [_letter(row) for row in rows]
-
-    def newest(self, sink: str, table: str, key_hash: str) -> tuple[tuple[int, int], bool]:
-        """Return a key's newest position here, and whether anything of it is still pending.
-
-        Rows that were given up or replayed count: something newer than an old row stays newer.
-        """
-        where = "route = ? AND sink = ? AND tbl = ?"
-        rows = self._run(
-            f"SELECT lsn, seq, state = 'pending' FROM dead_letter WHERE {where} AND key_hash = ?"  # noqa: S608 - constants
-            f" UNION ALL SELECT lsn, seq, state = 'pending' FROM tombstone WHERE {where}"
-            " AND key_hash IN (?, '')",
-            (self.route, sink, table, key_hash, self.route, sink, table, key_hash),
-        )
-        positions = [(int(str(lsn)), int(str(seq))) for lsn, seq, _ in rows]
-        return max(positions, default=(-1, -1)), any(row[2] for row in rows)
+        return [letter_of(row) for row in rows]
 
     def mark(self, ids: Iterable[int], state: str) -> None:
-        """Set the state of parked rows."""
+        """Set the state of parked rows; what is not parked any more has no payload any more."""
+        marked = list(ids)
         with self._translated():
+            if state != "parked":
+                self._connection.executemany(f"{ERASE} = ?", ((each,) for each in marked))
+                self._has_erased |= bool(marked)
             self._connection.executemany(
                 "UPDATE dead_letter SET state = ?, attempt = attempt + 1"
                 " WHERE id = ? AND state = 'parked'",
-                ((state, letter_id) for letter_id in ids),
+                ((state, letter_id) for letter_id in marked),
             )
+
+    def _exists(self, where: str, *values: object) -> bool:
+        tables = ("dead_letter", "tombstone")
+        return any(
+            self._run(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", values)  # noqa: S608 - constants
+            for table in tables
+        )
+
+    def _count(self, statement: str, values: tuple[object, ...]) -> int:
+        with self._translated():
+            return self._connection.execute(statement, values).rowcount
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -402,29 +459,3 @@ class DeadLetterStore:
                 remedy="Nothing was lost; free the file or the disk and try again.",
                 code="cdc.dead_letter_unavailable",
             ) from None
-
-
-def _letter(row: tuple[object, ...]) -> Letter:
-    number, route, source, sink, table, lsn, seq, home, codes, decision, state, attempt, at = row[
-        : _COLUMNS - 1
-    ]
-    detail = row[_COLUMNS - 1]
-    key_hash, payload = row[_COLUMNS:] if len(row) > _COLUMNS else ("", "")
-    return Letter(
-        int(str(number)),
-        str(route),
-        str(source),
-        str(sink),
-        str(table),
-        int(str(lsn)),
-        int(str(seq)),
-        None if home is None else str(home),
-        tuple(json.loads(str(codes))),
-        str(decision),
-        str(state),
-        int(str(attempt)),
-        int(str(at)),
-        str(detail),
-        str(key_hash),
-        str(payload),
-    )

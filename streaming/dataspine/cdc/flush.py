@@ -8,7 +8,6 @@ wait in the open transactions of dead-letter store and sinks.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import uuid
 from collections import Counter
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from dataspine.cdc._plan import Entries, Segment, entries, fill, segments
 from dataspine.cdc._tables import flushes, outcomes
 from dataspine.cdc.dead_letter import WHOLE_TABLE, DeadLetterStore, Parked, Tombstone
-from dataspine.cdc.duckdb_sink import DuckDbSink, Key, Partial, SinkSession, Upserts
+from dataspine.cdc.duckdb_sink import DuckDbSink, Partial, SinkSession, Upserts
 from dataspine.cdc.event import UNCHANGED, Batch, Column, Op, Relation, Row
 from dataspine.cdc.gate import Action, Asker, Gate, Verdict, bounded
 from dataspine.cdc.route import Route, Table
@@ -38,7 +37,6 @@ __all__ = [
     "FlushTarget",
     "Outcome",
     "Recorder",
-    "key_hash",
     "recover",
 ]
 
@@ -140,11 +138,6 @@ def _column(relation: Relation, name: str) -> Column:
     )
 
 
-def key_hash(key: Key) -> str:
-    """Return what stands for a key in the dead-letter store, where the payload stands too."""
-    return hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:40]
-
-
 class Flush:
     """One open flush of a source to some sinks: ``add`` pieces, then ``commit`` or ``abort``."""
 
@@ -209,6 +202,7 @@ class Flush:
         hook("settled")
         _mark(target.database, [record.uid for record in records])
         hook("applied")
+        target.dead_letter.truncate_log()
         return records
 
     def _record(self, end_lsn: int) -> list[FlushRecord]:
@@ -301,9 +295,11 @@ class _Lane:
 
     def _empty(self, table: str, lsn: int, sequence: int) -> None:
         self.session.empty(table)
-        self._target.dead_letter.bury(
-            [Tombstone(self.sink.name, table, WHOLE_TABLE, lsn, sequence, self.uid)]
-        )
+        self._target.dead_letter.bury([self._stone(table, WHOLE_TABLE, lsn, sequence)])
+
+    def _stone(self, table: str, key_hash: str, lsn: int, sequence: int) -> Tombstone:
+        at = int(self._target.clock().timestamp())
+        return Tombstone(self.sink.name, table, key_hash, lsn, sequence, self.uid, at)
 
     def _apply(self, segment: Segment, found: Entries, gate: Gate) -> None:
         # 1. Complete what the sink does not have; what nobody has parks.
@@ -319,30 +315,33 @@ class _Lane:
                 verdicts[chosen[index]] = _rejected(verdict, columns)
         if rejected:
             upserts, _ = self._final(segment, found, verdicts)
-        # 4. Every event has one outcome; parked rows and gone keys are written down.
+        # 4. Every event has one outcome; older parked rows are given up, parked rows and keys that
+        # went away are written down.
         self._count(segment, found, verdicts)
+        self._supersede(segment, found)
         self._park(segment, found, verdicts)
-        self._bury(segment, found)
+        self._bury(segment, found, verdicts)
         self.session.apply(segment.relation, upserts, fresh=self._snapshot)
 
     def _complete(self, relation: Relation, found: Entries) -> set[int]:
         if not found.origins:
             return set()
         indexes = list(found.origins)
-        has = self.session.existing(relation, [found.origins[i] for i in indexes])
+        at_sink = self.session.positions(relation, [found.origins[i] for i in indexes])
         incomplete = set()
         names = [column.name for column in relation.columns]
-        for index, at_sink in zip(indexes, has, strict=True):
-            if at_sink:
-                continue
-            origin = found.origins.pop(index)
-            row = found.rows[index]
-            payload = self._target.dead_letter.latest(
-                self.sink.name, relation.name, key_hash(origin)
+        for index, position in zip(indexes, at_sink, strict=True):
+            newest = self._target.dead_letter.version(
+                self.sink.name, relation.name, found.origins[index]
             )
-            if row is not None and payload is not None:
+            # Only the newest version has what is unchanged; any older one may have something else.
+            if position is not None and position >= newest.position:
+                continue
+            del found.origins[index]
+            row = found.rows[index]
+            if row is not None and newest.payload is not None:
                 missing = UNCHANGED
-                row = fill(row, tuple(payload.get(name, missing) for name in names))
+                row = fill(row, tuple(newest.payload.get(name, missing) for name in names))
                 found.rows[index] = row
             if row is not None and UNCHANGED in row:
                 incomplete.add(index)
@@ -407,6 +406,18 @@ class _Lane:
             self.classes[verdict.decision_id] += count
         self.counts[Outcome.DELETED] += sum(c[0] is Op.DELETE for c in segment.changes)
 
+    def _supersede(self, segment: Segment, found: Entries) -> None:
+        # A key that is inserted had no version, or the one before was deleted.
+        versions = {
+            key: (segment.lsns[event], segment.changes[event].sequence)
+            for key, event in zip(found.keys, found.events, strict=True)
+            if segment.changes[event].op is not Op.INSERT
+        }
+        if versions:
+            self._target.dead_letter.supersede(
+                self.sink.name, segment.relation.name, versions.items(), self.uid
+            )
+
     def _park(self, segment: Segment, found: Entries, verdicts: Sequence[Verdict | None]) -> None:
         relation, table = segment.relation, self._target.route.table(segment.relation.name)
         names = [column.name for column in relation.columns]
@@ -414,6 +425,8 @@ class _Lane:
         constant = table.home.get("constant")
         parked_at = int(self._target.clock().timestamp())
         codes: dict[Verdict, str] = {}
+        last = {key: index for index, key in enumerate(found.keys)}
+        store = self._target.dead_letter
         letters = []
         for index, verdict in enumerate(verdicts):
             if verdict is None or verdict.action is not Action.PARK:
@@ -425,35 +438,34 @@ class _Lane:
                     self._source,
                     self.sink.name,
                     relation.name,
-                    key_hash(found.keys[index]),
+                    store.key_hash(self.sink.name, relation.name, found.keys[index]),
                     segment.lsns[event],
                     segment.changes[event].sequence,
                     _home(row[guard]) if guard >= 0 else constant,
                     text,
                     verdict.decision_id,
-                    _payload(names, row),
+                    _payload(names, row) if last[found.keys[index]] == index else "",
                     self.uid,
                     parked_at,
                     verdict.detail,
                 )
             )
-        self._target.dead_letter.park(letters)
+        store.park(letters)
 
-    def _bury(self, segment: Segment, found: Entries) -> None:
-        stones = [
-            Tombstone(
-                self.sink.name,
-                segment.relation.name,
-                key_hash(key),
-                segment.lsns[event],
-                segment.changes[event].sequence,
-                self.uid,
-            )
-            for key, row, event in zip(found.keys, found.rows, found.events, strict=True)
-            if row is None
-        ]
-        if stones:
-            self._target.dead_letter.bury(stones)
+    def _bury(self, segment: Segment, found: Entries, verdicts: Sequence[Verdict | None]) -> None:
+        store, table = self._target.dead_letter, segment.relation.name
+        store.bury(
+            [
+                self._stone(
+                    table,
+                    store.key_hash(self.sink.name, table, key),
+                    segment.lsns[event],
+                    segment.changes[event].sequence,
+                )
+                for key, event, verdict in zip(found.keys, found.events, verdicts, strict=True)
+                if verdict is None or verdict.action is Action.DROP
+            ]
+        )
 
 
 def recover(target: FlushTarget, source: str) -> dict[str, int | None]:

@@ -74,6 +74,7 @@ def _replay_table(
             target.dead_letter.rollback()
             raise
         target.dead_letter.commit()
+        target.dead_letter.truncate_log()
 
 
 def _replay_page(
@@ -84,7 +85,7 @@ def _replay_page(
     letters: list[Letter],
     report: ReplayReport,
 ) -> dict[str, list[int]]:
-    marks: dict[str, list[int]] = {"replayed": [], "discarded": [], "parked": []}
+    marks: dict[str, list[int]] = {word: [] for word in _STATES.values()}
     target.begin_flush()
     gate = target.gate(sink, relation)
     names = [column.name for column in relation.columns]
@@ -117,7 +118,7 @@ def _replay_page(
 _WORDS = {Action.ALLOW: "replayed", Action.PARK: "parked", Action.DROP: "dropped"}
 _STATES = {
     "replayed": "replayed",
-    "superseded": "discarded",
+    "superseded": "superseded",
     "dropped": "discarded",
     "parked": "parked",
 }
@@ -134,15 +135,18 @@ def _candidates(
     found: list[tuple[Letter, Row]] = []
     for letter in letters:
         payload = json.loads(letter.payload)
-        newest, pending = target.dead_letter.newest(sink.name, relation.name, letter.key_hash)
-        if newest > (letter.lsn, letter.seq):
-            report.outcomes["busy" if pending else "superseded"] += 1
-            if not pending:
-                marks["discarded"].append(letter.id)
-        elif any(column.name not in payload for column in relation.columns):
+        if any(column.name not in payload for column in relation.columns):
             report.outcomes["incomplete"] += 1
+            continue
+        row = tuple(payload[c.name] for c in relation.columns)
+        newest = target.dead_letter.version(sink.name, relation.name, key_of(relation, row))
+        if letter.is_superseded or newest.position > (letter.lsn, letter.seq):
+            is_busy = letter.is_superseded or newest.is_pending
+            report.outcomes["busy" if is_busy else "superseded"] += 1
+            if not is_busy:
+                marks["superseded"].append(letter.id)
         else:
-            found.append((letter, tuple(payload[c.name] for c in relation.columns)))
+            found.append((letter, row))
     return found
 
 
