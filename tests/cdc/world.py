@@ -25,6 +25,7 @@ from dataspine.cdc.postgres import SlotState
 from dataspine.cdc.route import load_route
 from dataspine.cdc.runner import Runner
 from dataspine.cdc.state import RouteStore
+from dataspine.cdc.turn import Turn
 from dataspine.core.database import Database, metadata
 from dataspine.core.errors import DataSpineError, NotFoundError
 from dataspine.core.identity import Principal
@@ -198,6 +199,7 @@ class World:
             lambda table, relation, sink: {"table": table.name, "sink": {"name": sink}},
             self.record,
             clock=lambda: NOW,
+            turn=Turn(folder, "r"),
         )
 
     def run(self, source: MemorySource) -> Runner:

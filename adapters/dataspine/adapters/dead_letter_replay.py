@@ -10,7 +10,7 @@ from typing import Any
 
 from dataspine.adapters import access, applied_route, route_deploy
 from dataspine.adapters.applied_route import RouteCheck, open_applied
-from dataspine.adapters.route_target import Asker, dead_letter_store, open_target
+from dataspine.adapters.route_target import Asker, dead_letter_store, open_target, turn
 from dataspine.adapters.session import Session
 from dataspine.cdc.dead_letter import DeadLetterStore
 from dataspine.cdc.event import Relation
@@ -104,5 +104,5 @@ def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
 def discard(session: Session, path: Path, letter: int) -> None:
     """Give one of the route's parked rows up for good."""
     access.require(session, access.ERASE, load_route(path).name)
-    with dead_letters(session, path) as store:
+    with dead_letters(session, path) as store, turn(session, store.route)():
         store.discard(letter)

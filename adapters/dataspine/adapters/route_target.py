@@ -24,6 +24,7 @@ from dataspine.cdc.flush import FlushRecord, FlushTarget
 from dataspine.cdc.key_hash import KeyHasher
 from dataspine.cdc.route import Route, Table
 from dataspine.cdc.state import StoredRoute
+from dataspine.cdc.turn import Turn
 from dataspine.core import secret
 from dataspine.core.errors import DataSpineError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput, Policy
@@ -31,7 +32,7 @@ from dataspine.decisions.engine import FilterError
 from dataspine.decisions.fault import Fault
 from dataspine.lineage import events
 
-__all__ = ["Asker", "dead_letter_store", "key_hasher", "open_target"]
+__all__ = ["Asker", "dead_letter_store", "key_hasher", "open_target", "turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,7 @@ def open_target(
             recorder,
             clock=session.clock,
             hook=watch,
+            turn=turn(session, route.name),
         )
     finally:
         store.close()
@@ -237,6 +239,11 @@ def dead_letter_store(
     """Open the dead letters of an applied route, where it was decided that they lie; close them."""
     region = stored.facts["dead_letter"]["region"]
     return DeadLetterStore(letters_path(session, region), stored.name, hasher)
+
+
+def turn(session: Session, route: str) -> Turn:
+    """Return the turns of a route's flushes, replays and erasures."""
+    return Turn(session.workspace.state, route)
 
 
 def key_hasher(session: Session) -> KeyHasher:

@@ -38,9 +38,12 @@ __all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Tombstone", "V
 
 _BUSY_SECONDS = 5.0
 _PAGE = 500
+_MAX_ID = 2**63 - 1
 _TRUNCATE_SECONDS = 1.0
 _SETTLED = "flush NOT IN (SELECT flush FROM unsettled)"
 _OF_TABLE = "route = ? AND sink = ? AND tbl = ?"
+# The planner takes the index with the most columns; the one of the key alone finds one row.
+_AND_OF_TABLE = "AND +route = ? AND +sink = ? AND +tbl = ?"
 
 
 class DeadLetterStore:
@@ -169,9 +172,8 @@ class DeadLetterStore:
         self, sink: str, table: str, versions: Iterable[tuple[Key, Position]], flush: str
     ) -> None:
         """Give up, once the flush is settled, what is parked of keys that have a newer version."""
-        where = f"{_OF_TABLE} AND state = 'parked'"
         if not self._run(
-            f"SELECT 1 FROM dead_letter WHERE {where} LIMIT 1",  # noqa: S608 - constants
+            f"SELECT 1 FROM dead_letter WHERE {_OF_TABLE} AND state = 'parked' LIMIT 1",  # noqa: S608 - constants
             (self.route, sink, table),
         ):
             return
@@ -179,7 +181,7 @@ class DeadLetterStore:
         with self._translated():
             self._connection.executemany(
                 "UPDATE dead_letter SET superseded_by = ? WHERE key_hash IN (?, ?)"  # noqa: S608 - constants
-                f" AND (lsn, seq) < (?, ?) AND {where}",
+                f" AND (lsn, seq) < (?, ?) {_AND_OF_TABLE} AND state = 'parked'",
                 (
                     (flush, *self._hashes(sink, table, key), *at, self.route, sink, table)
                     for key, at in versions
@@ -195,7 +197,7 @@ class DeadLetterStore:
         rows = self._run(
             "SELECT lsn, seq, flush IN (SELECT flush FROM unsettled), id,"  # noqa: S608 - constants
             " state = 'parked' AND superseded_by IS NULL"
-            f" FROM dead_letter WHERE key_hash IN (?, ?) AND {_OF_TABLE}"
+            f" FROM dead_letter WHERE key_hash IN (?, ?) {_AND_OF_TABLE}"
             " UNION ALL SELECT lsn, seq, flush IN (SELECT flush FROM unsettled), 0, 0"
             f" FROM tombstone WHERE {_OF_TABLE} AND key_hash IN (?, ?, '')",
             (*hashes, *of, *of, *hashes),
@@ -401,12 +403,18 @@ class DeadLetterStore:
         )
         return [(str(a), str(b), str(c)) for a, b, c in rows]
 
-    def parked(self, sink: str, table: str, *, after: int = 0, limit: int = _PAGE) -> list[Letter]:
-        """Return parked rows with payloads, oldest first."""
+    def newest_id(self) -> int:
+        """Return the greatest id that there is, 0 without one."""
+        return int(str(self._run("SELECT ifnull(max(id), 0) FROM dead_letter")[0][0]))
+
+    def parked(
+        self, sink: str, table: str, *, after: int = 0, until: int = _MAX_ID, limit: int = _PAGE
+    ) -> list[Letter]:
+        """Return parked rows with payloads, oldest first; ``until`` is the last id that counts."""
         rows = self._run(
             f"SELECT {WHOLE} FROM dead_letter d WHERE {_OF_TABLE} AND state = 'parked'"  # noqa: S608 - constants
-            f" AND {_SETTLED} AND id > ? ORDER BY id LIMIT ?",
-            (self.route, sink, table, after, limit),
+            f" AND {_SETTLED} AND id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (self.route, sink, table, after, until, limit),
         )
         return [letter_of(row) for row in rows]
 

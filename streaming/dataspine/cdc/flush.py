@@ -89,7 +89,8 @@ class FlushTarget:
     """Everything that flushes of one route share; gates live here between flushes.
 
     ``facts`` returns the facts of ``row.replicate`` for a table, its relation and a sink's name.
-    ``hook`` is called with each name of ``CRASH_POINTS`` as it is reached.
+    ``hook`` is called with each name of ``CRASH_POINTS`` as it is reached. ``turn`` is had by a
+    flush from its beginning to its end, by a replay for a page.
     """
 
     route: Route
@@ -101,6 +102,7 @@ class FlushTarget:
     recorder: Recorder
     clock: Clock = utc_now
     hook: Hook = lambda _point: None
+    turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _gates: dict[tuple[str, str], tuple[Relation, Gate]] = field(default_factory=dict)
 
     def begin_flush(self) -> None:
@@ -152,9 +154,10 @@ class Flush:
         self._target = target
         self._source = source
         self._snapshot = snapshot
-        self._stack = contextlib.ExitStack()
+        self._turn, self._stack = contextlib.ExitStack(), contextlib.ExitStack()
         self._lanes: list[_Lane] = []
         try:
+            self._turn.enter_context(target.turn())
             for sink in sinks:
                 session = self._stack.enter_context(sink.open())
                 self._lanes.append(_Lane(target, source, sink, session, snapshot))
@@ -168,6 +171,7 @@ class Flush:
         """Undo everything since the beginning."""
         self._stack.close()
         self._target.dead_letter.rollback()
+        self._turn.close()
 
     def add(self, batches: Sequence[Batch], sinks: Mapping[str, int | None] | None = None) -> None:
         """Judge and stage changes; ``sinks`` gives each one's position; what it has is skipped."""
@@ -203,6 +207,7 @@ class Flush:
         _mark(target.database, [record.uid for record in records])
         hook("applied")
         target.dead_letter.truncate_log()
+        self._turn.close()
         return records
 
     def _record(self, end_lsn: int) -> list[FlushRecord]:
@@ -473,6 +478,11 @@ def recover(target: FlushTarget, source: str) -> dict[str, int | None]:
 
     A pending flush that the sink has becomes *applied*; any other is removed with its dead letters.
     """
+    with target.turn():
+        return _recover(target, source)
+
+
+def _recover(target: FlushTarget, source: str) -> dict[str, int | None]:
     positions = {s.name: s.position(target.route.name, source) for s in target.sinks}
     with target.database.read() as connection:
         pending = connection.execute(

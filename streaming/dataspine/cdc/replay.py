@@ -39,42 +39,58 @@ def replay(
 ) -> ReplayReport:
     """Put every parked row of the route through the current gate; change nothing when ``dry_run``.
 
-    ``relations`` are the route's tables (short names) as they are now. The sink's file is held from
-    the first look at the positions to the commit, so the running route cannot come between.
+    ``relations`` are the route's tables (short names) as they are now. Each page has a turn of its
+    own, from the first look at the letters to the last mark, so the running route comes between two
+    pages and never into one.
     """
     report = ReplayReport(dry_run)
     sinks = {sink.name: sink for sink in target.sinks}
+    # A busy route may park faster than this goes on; what comes later is for the next replay.
+    until = target.dead_letter.newest_id()
     for _, sink_name, table in target.dead_letter.parked_tables():
         sink, relation = sinks.get(sink_name), relations.get(table)
         if sink is not None and relation is not None:
-            _replay_table(target, sink, relation, report)
+            _replay_table(target, sink, relation, until, report)
     return report
 
 
 def _replay_table(
-    target: FlushTarget, sink: DuckDbSink, relation: Relation, report: ReplayReport
+    target: FlushTarget, sink: DuckDbSink, relation: Relation, until: int, report: ReplayReport
 ) -> None:
     after = 0
     while True:
-        letters = target.dead_letter.parked(sink.name, relation.name, after=after)
-        if not letters:
-            return
+        # OPA may take its time here; the running route does not wait for it.
+        target.gate(sink, relation)
+        with target.turn():
+            letters = target.dead_letter.parked(sink.name, relation.name, after=after, until=until)
+            if not letters:
+                return
+            _replay_turn(target, sink, relation, letters, report)
         after = letters[-1].id
-        with sink.open() as session:
-            marks = _replay_page(target, sink, session, relation, letters, report)
-            if report.dry_run:
-                continue
-            session.commit_rows()
-        # The sink first: a row that is there at its own position is replayed, not superseded.
-        target.dead_letter.begin()
-        try:
-            for state, ids in marks.items():
-                target.dead_letter.mark(ids, state)
-        except BaseException:
-            target.dead_letter.rollback()
-            raise
-        target.dead_letter.commit()
-        target.dead_letter.truncate_log()
+
+
+def _replay_turn(
+    target: FlushTarget,
+    sink: DuckDbSink,
+    relation: Relation,
+    letters: list[Letter],
+    report: ReplayReport,
+) -> None:
+    with sink.open() as session:
+        marks = _replay_page(target, sink, session, relation, letters, report)
+        if report.dry_run:
+            return
+        session.commit_rows()
+    # The sink first: a row that is there at its own position is replayed, not superseded.
+    target.dead_letter.begin()
+    try:
+        for state, ids in marks.items():
+            target.dead_letter.mark(ids, state)
+    except BaseException:
+        target.dead_letter.rollback()
+        raise
+    target.dead_letter.commit()
+    target.dead_letter.truncate_log()
 
 
 def _replay_page(
