@@ -158,6 +158,9 @@ def test_random_workload_with_kills_and_replays_loses_and_doubles_nothing(
         print(f"seed {seed}, round {number}, {seconds} s")  # noqa: T201 - to run it again
         try:
             one.run(seconds)
+        except AssertionError:
+            print(one.log.read_text()[-4_000:])  # noqa: T201 - what the route said last
+            raise
         finally:
             one.kill()
         where = workload.check(workspace, one.dsn)

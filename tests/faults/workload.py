@@ -214,7 +214,7 @@ class Writer(threading.Thread):
                 with contextlib.suppress(errors.UniqueViolation, errors.DeadlockDetected):
                     self._transaction(connection)
                 connection.rollback()
-                self._stopped.wait(self._chance.choice((0, 0.002, 0.01)))
+                self._stopped.wait(self._chance.choice((0.0, 0.01, 0.04)))
         finally:
             connection.close()
 
@@ -243,11 +243,11 @@ class Writer(threading.Thread):
     def _statement(self, cursor: Any) -> None:
         table = self._chance.choice(TABLES)
         ways = (self._put, self._move_home, self._touch, self._move_key, self._remove, self._sweep)
-        (way,) = self._chance.choices(ways, (40, 20, 15, 10, 8, 1))
+        (way,) = self._chance.choices(ways, (30, 20, 30, 10, 6, 1))
         way(cursor, table)
 
     def _key(self, table: Table) -> tuple[object, ...]:
-        return table.key_of(self._chance.randint(0, 99))
+        return table.key_of(self._chance.randint(0, 59))
 
     def _note(self) -> str | None:
         text = f"{self._chance.random()} "
