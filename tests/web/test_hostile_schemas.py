@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
+from dataspine.adapters import schema_publish
 from dataspine.adapters.init import init
+from dataspine.adapters.schema_publish import Proposal
 from dataspine.adapters.session import Session
 from dataspine.web.app import create_app
 
@@ -16,11 +19,16 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[TestClient]:
+def session(tmp_path_factory: pytest.TempPathFactory, opa: Path) -> Iterator[Session]:
     workspace = init(tmp_path_factory.mktemp("web") / "shop", name="shop", told=lambda _: None)
-    with Session(workspace, opa=opa) as session:
-        app = create_app(session)
-        yield TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    with Session(workspace, opa=opa) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def client(session: Session) -> TestClient:
+    app = create_app(session)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 def record(*fields: dict[str, Any], name: str = "A") -> str:
@@ -255,7 +263,7 @@ NAMES = {
     "right to left": ("%D7%A9%D7%9C%D7%95%D7%9D", "\u05e9\u05dc\u05d5\u05dd"),
     "default context": (":.:plain", "plain"),
     "other context": (":.ctx:plain", ":.ctx:plain"),
-    "regex": ("a.%2A%2B%5B(%3F%7B%5E%24%7C", "a.*+[(?{^$|"),
+    "regex": ("a.%2B%5B(%3F%7B%5E%24%7C", "a.+[(?{^$|"),
     "like": ("100%25_%5C", "100%_\\"),
     "quotes": ("%27%22%3B--%20drop", "'\";-- drop"),
     "percent twice": ("a%252Fb", "a%2Fb"),
@@ -279,6 +287,40 @@ def test_an_unusual_name_is_a_subject_like_any_other(client: TestClient) -> None
         assert seed.status_code == (404 if name == "plain" else 200), name
     listed = client.get("/subjects").json()
     assert [name for _, name in NAMES.values() if name not in listed] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("shop.\u0445", "mixes letters of Cyrillic and Latin"),
+        ("sh\u03bfp.x", "mixes letters of Greek and Latin"),
+        ("shop.x ", "begins or ends with a blank"),
+        (" shop.x", "begins or ends with a blank"),
+        ("shop.*", "has a *, which is a pattern of subjects"),
+        ("shop.", "begins or ends with a dot"),
+        (".shop", "begins or ends with a dot"),
+        ("shop.\uff58", "has a character that looks like another one"),
+        ("cafe\u0301", "has a character that looks like another one"),
+    ],
+)
+def test_no_new_subject_looks_like_another_one(client: TestClient, name: str, problem: str) -> None:
+    for dialect in ("subjects", "schemas"):
+        answer = client.post(f"/{dialect}/{quote(name)}/versions", json={"schema": record(SIZE)})
+        assert answer.status_code == 422
+        assert f"the subject {problem}" in answer.text
+    assert name not in client.get("/subjects").json()
+
+
+def test_a_subject_that_stands_under_such_a_name_goes_on(
+    client: TestClient, session: Session
+) -> None:
+    old = schema_publish.Imported(900, 1)
+    client.put("/mode/shop.%D1%85", json={"mode": "IMPORT"})
+    schema_publish.publish(session, Proposal("shop.\u0445", record(SIZE, name="O"), imported=old))
+    client.put("/mode/shop.%D1%85", json={"mode": "READWRITE"})
+    wider = record(SIZE, {**SIZE, "name": "more", "default": 0}, name="O")
+    answer = client.post("/subjects/shop.%D1%85/versions", json={"schema": wider})
+    assert (answer.status_code, answer.json()["version"]) == (200, 2)
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,8 @@ def _compared(session: Session, proposal: Proposal, timing: Timing) -> _Compared
         )
         if proposal.imported is not None:
             level = IMPORTED_LEVEL
+        elif current is None:
+            session.registry.check_new_subject(proposal.subject)
         if current is not None and current.type != parsed.type:
             raise InputError(
                 f"{proposal.subject} is {current.type}, not {parsed.type}",

@@ -30,7 +30,7 @@ from dataspine.registry._tables import schema_references, schema_removals, schem
 from dataspine.registry.contract import Contract
 from dataspine.registry.schema import ParsedSchema, reference_key
 from dataspine.registry.settings import SubjectSettings
-from dataspine.registry.subject import LAST_SUBJECT, check_subject
+from dataspine.registry.subject import LAST_SUBJECT, check_new_subject, check_subject
 from dataspine.registry.version import Deleted, Version, version_number
 
 __all__ = ["Registry"]
@@ -58,6 +58,13 @@ class Registry:
     def check_subject(subject: str) -> None:
         """Raise ``InputError`` unless the name can be a subject."""
         check_subject(subject)
+
+    def check_new_subject(self, subject: str) -> None:
+        """Raise ``InputError`` for a name that no new subject may have."""
+        with self._database.read() as connection:
+            is_known = connection.scalar(_LAST_NUMBER, {"subject": subject}) is not None
+        if not is_known:
+            check_new_subject(subject)
 
     def subjects(
         self,
