@@ -173,3 +173,16 @@ def test_the_document_says_how_to_call(client: TestClient) -> None:
             "description": "The token as the password.",
         },
     }
+
+
+def test_who_has_no_token_learns_that_it_is_ready_and_not_by_which_revision(
+    session: Session, client: TestClient
+) -> None:
+    assert session.active.revision
+    ready = {"ready": True, "database": "up"}
+    assert client.get("/readyz").json() == ready
+    assert client.get("/readyz", headers={"Authorization": "Bearer bogus"}).json() == ready
+    assert client.get("/readyz", headers=_as("eve")).json() == {
+        **ready,
+        "bundle": session.active.revision,
+    }

@@ -24,7 +24,7 @@ SECURITY: Mapping[str, Mapping[str, str]] = {
     "password": {"type": "http", "scheme": "basic", "description": "The token as the password."},
 }
 MAX_HEADER = 16_384
-# Whoever watches a service asks these, and learns nothing else.
+# Whoever watches a service asks these, and learns nothing but that it is well.
 _OPEN = ("/healthz", "/readyz")
 # What OPA calls, each with the token of its instance.
 _SIDECARS = ("/bundles/", "/discovery/", "/logs", "/status")
@@ -39,14 +39,18 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out who calls and pass the request on."""
-        if scope["type"] != "http" or scope["path"] in _OPEN:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
         sent = dict(scope["headers"]).get(b"authorization", b"")
-        if sent and scope["path"].startswith(_SIDECARS):
+        if sent and path.startswith(_SIDECARS):
             await self._app(scope, receive, send)
             return
         principal = self._principal(sent)
+        if principal is None and path in _OPEN:
+            await self._app(scope, receive, send)
+            return
         if principal is None:
             error = LoginError(
                 "the service does not know who calls",

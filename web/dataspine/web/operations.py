@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from dataspine.adapters.readiness import require_ready
 from dataspine.adapters.routes import RouteView, views
 from dataspine.adapters.session import Session
+from dataspine.core.identity import acting
 from dataspine.web.fleet import FleetMetrics
 
 __all__ = ["router"]
@@ -40,10 +41,14 @@ def router(session: Session, cut: Mapping[str, int]) -> APIRouter:
     def readyz() -> dict[str, Any]:
         """Answer 200 when the database is up and a bundle was active once.
 
-        Else 503: `where` is what is not ready, `database`, `opa` or `bundle`.
+        Else 503: `where` is what is not ready, `database`, `opa` or `bundle`. With `auth` only who
+        sends a token learns which bundle it is.
         """
         require_ready(session)
-        return {"ready": True, "database": "up", "bundle": session.revision}
+        ready: dict[str, Any] = {"ready": True, "database": "up"}
+        if session.workspace.settings.tokens and acting() is None:
+            return ready
+        return {**ready, "bundle": session.revision}
 
     @routes.get("/metrics", response_class=PlainTextResponse)
     def prometheus() -> Response:
