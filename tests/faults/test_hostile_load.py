@@ -20,6 +20,7 @@ from tests import store
 from tests.faults.hostile import MIB, Hostile, hostile_requests
 from tests.served import service
 
+from dataspine.adapters.session import Session
 from dataspine.core.canonical import parse_json
 from dataspine.core.errors import InputError
 
@@ -183,10 +184,10 @@ def _cost(serving: _Service, request: Hostile) -> dict[str, float]:
 
 def test_a_repeated_key_is_found_in_one_pass() -> None:
     members = ",".join(f'"k{n}":1' for n in range(80_000))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match="the key 'k79999' stands twice"):
         parse_json(f'{{{members},"k79999":2}}', max_bytes=MIB)
-    assert time.perf_counter() - began < LIMITS["seconds"]
+    assert time.process_time() - began < LIMITS["seconds"]
 
 
 def test_silent_connections_leave_the_service_answering(tmp_path: Path, opa: Path) -> None:
@@ -199,3 +200,26 @@ def test_silent_connections_leave_the_service_answering(tmp_path: Path, opa: Pat
         ]
         silent.close()
     assert answers == [200] * 4
+
+
+def test_a_graph_of_many_edges_is_drawn_in_part(tmp_path: Path) -> None:
+    with store.workspace(tmp_path / "shop", "sqlite") as workspace, Session(workspace) as session:
+        sources = [{"namespace": "n", "name": f"d{number}"} for number in range(200)]
+        for run in range(400):
+            session.lineage.ingest(
+                {
+                    "eventTime": "2026-11-24T09:00:00Z",
+                    "producer": "https://example.com/hostile",
+                    "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/JobEvent",
+                    "job": {"namespace": "n", "name": f"j{run}"},
+                    "inputs": sources,
+                    "outputs": [{"namespace": "n", "name": "all"}],
+                }
+            )
+        session.lineage.catch_up()
+        began = time.process_time()
+        found = session.lineage.graph("dataset:n:all", depth=50, budget=2_000)
+        took = time.process_time() - began
+    print(f"{len(found['edges'])} edges in {took:.1f} s")  # noqa: T201 - the figures
+    assert (len(found["edges"]) <= 6_000, found["cut"]) == (True, True)
+    assert took < LIMITS["seconds"]

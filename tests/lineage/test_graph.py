@@ -50,6 +50,16 @@ def test_a_circle_ends() -> None:
     assert sorted(p.layer for p in layout(found.nodes, found.edges).values()) == [0, 1, 2]
 
 
+def test_edges_have_a_budget_as_nodes_have() -> None:
+    counted = Counted({(f"a{i}", f"b{j}") for i in range(20) for j in range(20)})
+    found = walk("a0", upstream=counted.upstream, downstream=counted.downstream, depth=9, budget=40)
+    assert (len(found.nodes), len(found.edges), found.cut) == (21, 20, False)
+    around = {("root", f"a{i}") for i in range(20)} | counted.edges
+    counted = Counted(around)
+    found = walk("root", upstream=None, downstream=counted.downstream, depth=9, budget=40)
+    assert (len(found.nodes), len(found.edges), found.hidden, found.cut) == (40, 120, 1, True)
+
+
 def test_edges_point_forward_and_nodes_do_not_overlap() -> None:
     dice = random.Random(7)
     for _ in range(30):

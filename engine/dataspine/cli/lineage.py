@@ -22,7 +22,7 @@ BUDGET = 200
 # As far and as much as a service shows at once.
 FAR = 50
 MANY = 2000
-GRAPH = frozenset({"root", "nodes", "edges", "hidden"})
+GRAPH = frozenset({"root", "nodes", "edges", "hidden", "cut"})
 SHOWN = ("id", "kind", "namespace", "name")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="dataset:NAMESPACE:NAME or job:…")]
@@ -63,6 +63,8 @@ def graph(
     chosen.output.document(found)
     rows: list[tuple[object, ...]] = [(e["source"], "→", e["target"]) for e in found["edges"]]
     chosen.output.table(("from", "", "to"), rows, none="nothing leads to it or from it")
+    if found["cut"]:
+        chosen.output.note("there are more edges than are shown")
 
 
 @app.command(epilog="Example: spine lineage impact dataset:spine://shop:shop.customers")
@@ -80,7 +82,7 @@ def impact(node: Node) -> None:
         (each for each in found["nodes"] if each["id"] in far),
         key=lambda e: (far[e["id"]], e["id"]),
     )
-    cut = any(each["hidden"]["downstream"] for each in found["nodes"])
+    cut = found["cut"] or any(each["hidden"]["downstream"] for each in found["nodes"])
     document = {
         "root": found["root"],
         "complete": not cut,
@@ -94,7 +96,9 @@ def impact(node: Node) -> None:
     ]
     chosen.output.table(("distance", "kind", "namespace", "name"), rows)
     if cut:
-        chosen.output.note(f"more than {MANY} nodes or {FAR} edges: not everything is shown")
+        chosen.output.note(
+            f"too many nodes or edges, or more than {FAR} in a row: not all is shown"
+        )
 
 
 @dlq.command("list", epilog="Example: spine lineage dlq list")

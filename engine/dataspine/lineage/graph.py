@@ -10,12 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-__all__ = ["Edge", "Place", "Walk", "distances", "layout", "walk"]
+__all__ = ["EDGES_PER_NODE", "Edge", "Place", "Walk", "distances", "layout", "walk"]
 
 COLUMN_WIDTH = 376
 ROW_HEIGHT = 124
 COMPONENT_GAP = 60
 _SWEEPS = 8
+# More of them nobody can follow, and each costs as much as a node.
+EDGES_PER_NODE = 3
 
 Edge = tuple[str, str]
 Neighbours = Callable[[Iterable[str]], Iterable[Edge]]
@@ -23,11 +25,15 @@ Neighbours = Callable[[Iterable[str]], Iterable[Edge]]
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What was found: nodes, the edges between them, and how many nodes the budget left out."""
+    """What was found: nodes, edges between them, and what the budget left out.
+
+    ``hidden`` counts nodes; ``cut`` tells whether edges are left out between those that are shown.
+    """
 
     nodes: frozenset[str]
     edges: frozenset[Edge]
     hidden: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,12 @@ def walk(
 ) -> Walk:
     """Walk from a node, ``depth`` edges far, and show at most ``budget`` nodes.
 
+    There are at most ``EDGES_PER_NODE`` times as many edges.
+
     ``upstream`` answers the edges that end in the given nodes, ``downstream`` those that start
     there; None leaves a direction out.
     """
-    nodes, edges, hidden = {root}, set[Edge](), set[str]()
+    nodes, edges, hidden, cut = {root}, set[Edge](), set[str](), False
     for neighbours, far in ((upstream, 0), (downstream, 1)):
         if neighbours is None:
             continue
@@ -66,12 +74,16 @@ def walk(
                 if node not in nodes and len(nodes) >= budget:
                     hidden.add(node)
                     continue
+                if len(edges) >= budget * EDGES_PER_NODE and edge not in edges:
+                    cut = True
+                    hidden.add(node)
+                    continue
                 nodes.add(node)
                 edges.add(edge)
                 if node not in seen:
                     seen.add(node)
                     frontier.append(node)
-    return Walk(frozenset(nodes), frozenset(edges), len(hidden - nodes))
+    return Walk(frozenset(nodes), frozenset(edges), len(hidden - nodes), cut)
 
 
 def distances(root: str, edges: Iterable[Edge]) -> dict[str, int]:

@@ -13,12 +13,14 @@ from dataspine.core.database import Database
 from dataspine.core.errors import NotFoundError
 from dataspine.lineage._fold import Fold
 from dataspine.lineage._tables import aliases, datasets, edges, events, jobs, runs
-from dataspine.lineage.graph import Edge, layout, walk
+from dataspine.lineage.graph import EDGES_PER_NODE, Edge, Walk, layout, walk
 from dataspine.lineage.outbox import LOCAL, Event, entry_id, pending, settle
 
 __all__ = ["LineageStore"]
 
 _CHUNK = 500
+# Edges of one question; what a node has beyond them is not counted.
+MAX_READ = 10_000
 _OPERATION = "dataSpine_operation"
 _DECISION = "dataSpine_policyDecision"
 
@@ -72,14 +74,15 @@ class LineageStore:
         """Return nodes with their places, and edges, around a node or of everything.
 
         ``depth`` counts edges; ``direction`` is ``both``, ``upstream`` or ``downstream``. At most
-        ``budget`` nodes are shown; each node says how many of its neighbours are not. Without a
-        node, the newest are shown. Raises ``NotFoundError`` for an unknown node.
+        ``budget`` nodes are shown, and three times as many edges; each node says how many of its
+        neighbours are not, and ``cut`` whether more edges are there. Without a node, the newest are
+        shown. Raises ``NotFoundError`` for an unknown node.
         """
         self.catch_up()
         with self._database.read() as connection:
             view = _View(connection)
             if node is None:
-                shown, between, hidden = view.overview(budget)
+                found = view.overview(budget)
             else:
                 root = view.root(node)
                 found = walk(
@@ -89,9 +92,10 @@ class LineageStore:
                     depth=depth,
                     budget=budget,
                 )
-                shown, between, hidden = found.nodes, found.edges, found.hidden
                 node = root
-            return {"root": node, "hidden": hidden, **view.document(shown, between)}
+            document = view.document(found.nodes, found.edges)
+            # What could not all be read is not all shown either.
+            return {"root": node, "hidden": found.hidden, "cut": found.cut or view.cut, **document}
 
     def namespaces(self) -> list[str]:
         """List the namespaces of datasets and jobs."""
@@ -215,10 +219,17 @@ def _run(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class _View:
-    """One snapshot of the edges, with every alias replaced by the node it stands for."""
+    """One snapshot of the edges, with every alias replaced by the node it stands for.
 
-    def __init__(self, connection: sa.Connection) -> None:
+    At most ``most`` edges are read; ``cut`` tells whether there were more.
+    """
+
+    def __init__(self, connection: sa.Connection, *, most: int = MAX_READ) -> None:
         self._connection = connection
+        self._most = most
+        self._left = most  # edges that may yet be read
+        self._masked: dict[Edge, list[str]] = {}
+        self.cut = False
         rows = connection.execute(sa.select(aliases))
         self._canonical: dict[str, str] = {row.alias: row.node for row in rows}
         self._members: dict[str, list[str]] = {}
@@ -243,10 +254,10 @@ class _View:
         )
 
     def upstream(self, nodes: Iterable[str]) -> list[Edge]:
-        return list(self._edges(edges.c.target, nodes))
+        return self._edges(edges.c.target, nodes)
 
     def downstream(self, nodes: Iterable[str]) -> list[Edge]:
-        return list(self._edges(edges.c.source, nodes))
+        return self._edges(edges.c.source, nodes)
 
     def jobs_of(self, node: str) -> list[str]:
         root = self.root(node)
@@ -256,7 +267,7 @@ class _View:
         near |= {edge[1] for edge in self.downstream([root])}
         return sorted(other for other in near if other.startswith("job:"))
 
-    def overview(self, budget: int) -> tuple[frozenset[str], frozenset[Edge], int]:
+    def overview(self, budget: int) -> Walk:
         newest = sa.union_all(
             sa.select(datasets.c.node, datasets.c.updated_at),
             sa.select(jobs.c.node, jobs.c.updated_at),
@@ -264,13 +275,15 @@ class _View:
         ordered = sa.select(newest.c.node).order_by(newest.c.updated_at.desc(), newest.c.node)
         every = dict.fromkeys(self.canonical(n) for n in self._connection.scalars(ordered))
         shown = frozenset(list(every)[:budget])
-        between = frozenset(edge for edge in self.downstream(shown) if edge[1] in shown)
-        return shown, between, len(every) - len(shown)
+        between = sorted(edge for edge in self.downstream(sorted(shown)) if edge[1] in shown)
+        most = budget * EDGES_PER_NODE
+        hidden = len(every) - len(shown)
+        return Walk(shown, frozenset(between[:most]), hidden, len(between) > most)
 
     def document(self, shown: frozenset[str], between: frozenset[Edge]) -> dict[str, Any]:
         places = layout(shown, between)
-        up, down = self._edges(edges.c.target, shown), self._edges(edges.c.source, shown)
-        masked = {**up, **down}
+        self._left = 2 * self._most
+        up, down = self.upstream(sorted(shown)), self.downstream(sorted(shown))
         beyond_up = _beyond(((target, source) for source, target in up), shown)
         beyond_down = _beyond(down, shown)
         described = self._described(shown)
@@ -290,22 +303,31 @@ class _View:
                 for node in sorted(shown, key=lambda n: (places[n].layer, places[n].order, n))
             ],
             "edges": [
-                {"source": s, "target": t, "masked": masked[(s, t)]} for s, t in sorted(between)
+                {"source": s, "target": t, "masked": self._masked[(s, t)]}
+                for s, t in sorted(between)
             ],
         }
 
-    def _edges(self, end: sa.Column[str], nodes: Iterable[str]) -> dict[Edge, list[str]]:
-        """Return the edges that have one of the nodes at the end, with their masked columns."""
+    def _edges(self, end: sa.Column[str], nodes: Iterable[str]) -> list[Edge]:
+        """Return the edges that have one of the nodes at the end, and remember what they mask."""
         wanted = [m for node in nodes for m in (node, *self._members.get(node, ()))]
-        found: dict[Edge, list[str]] = {}
+        found: dict[Edge, None] = {}
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
-            for row in self._connection.execute(sa.select(edges).where(end.in_(part))):
+            statement = (
+                sa.select(edges).where(end.in_(part)).order_by(edges.c.source, edges.c.target)
+            )
+            rows = self._connection.execute(statement.limit(self._left + 1)).all()
+            self.cut = self.cut or len(rows) > self._left
+            for row in rows[: self._left]:
                 edge = (self.canonical(row.source), self.canonical(row.target))
                 if edge[0] != edge[1]:
-                    columns = set(found.get(edge, ())) | set(json.loads(row.masked))
-                    found[edge] = sorted(columns)
-        return found
+                    found[edge] = None
+                    columns = json.loads(row.masked)
+                    known = self._masked.get(edge, [])
+                    self._masked[edge] = sorted({*known, *columns}) if columns else known
+            self._left -= min(len(rows), self._left)
+        return list(found)
 
     def _described(self, shown: Iterable[str]) -> dict[str, dict[str, Any]]:
         names = {m: node for node in shown for m in (node, *self._members.get(node, ()))}

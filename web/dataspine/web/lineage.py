@@ -167,6 +167,7 @@ def _marquez(graph: dict[str, Any]) -> dict[str, Any]:
             for node in graph["nodes"]
         ],
         "hidden": graph["hidden"],
+        "cut": graph["cut"],
     }
 
 

@@ -669,6 +669,7 @@ function status(on) {
   const shown = state.graph.nodes.length;
   const parts = [`${shown} ${shown === 1 ? "node" : "nodes"}`];
   if (state.graph.hidden) parts.push(`${state.graph.hidden} hidden`);
+  if (state.graph.cut) parts.push("more edges hidden");
   if (pending) parts.push(`${pending} pending`);
   if (dead) parts.push(`${dead} undeliverable`);
   live.textContent = `Live · ${parts.join(" · ")}`;
