@@ -185,15 +185,23 @@ def test_an_oversized_file_says_what_to_do(
     assert error["remedy"]
 
 
+def test_a_route_that_was_not_applied_has_no_list(
+    spine: Spine, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    run = spine("cdc", "dlq", "list", "--json")
+    error = _error(run.stdout)
+    assert (run.status, error["code"], error["where"]) == (2, "cdc.not_applied", "shop-to-us")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("cdc", "dlq", "list"), "no such row is parked"),
         (("schema", "subjects"), "no schema is published; see `spine schema publish`"),
         (("lineage", "dlq", "list"), "no receiver refused an event"),
         (("audit", "decisions", "--deny"), "no such decision was made"),
     ],
-    ids=["letters", "subjects", "events", "decisions"],
+    ids=["subjects", "events", "decisions"],
 )
 def test_nothing_to_list_is_said(
     spine: Spine,
