@@ -292,6 +292,21 @@ def test_a_build_from_another_source_is_never_installed(
     assert list(cached_opa(home).parent.iterdir()) == []
 
 
+def test_a_go_that_cannot_be_asked_what_it_built_builds_nothing(
+    tmp_path: Path, home: dict[str, str], release: Release
+) -> None:
+    _go(
+        tmp_path,
+        f'echo "#!/bin/sh" > "$GOBIN/opa"; {shutil.which("chmod")} +x "$GOBIN/opa"\n'
+        f'{shutil.which("rm")} "$0"',
+    )
+
+    found = install_opa(environment=home, base_url=release.url)
+
+    assert "go does not say what it built OPA from" in found.skipped[0]
+    assert found.path.read_bytes() == release.program
+
+
 FORGED = b"""package main
 
 import "fmt"

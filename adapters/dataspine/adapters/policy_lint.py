@@ -15,14 +15,14 @@ from dataspine.adapters.tools.opa import Annotation
 from dataspine.adapters.tools.program import Diagnostic
 from dataspine.adapters.tools.regal import Regal
 from dataspine.bundles import check as compile_bundle
-from dataspine.bundles.confined import without_schemas
+from dataspine.bundles.confined import is_pure, without_schemas
 from dataspine.core.document import validator
 from dataspine.core.errors import InputError
 
 __all__ = ["COMPILE", "CONVENTIONS", "FORMAT", "REGAL", "SCHEMAS"]
 
 _COMPILED = re.compile(r"policies/(?P<file>[^\s:]+\.rego):(?P<line>\d+): (?P<message>.*)")
-_UNDEFINED = re.compile(r"undefined function (?!data\.)[\w.]+")
+_UNDEFINED = re.compile(r"undefined function (?P<name>[\w.]+)")
 _FACTS = "A rule reads no clock, no chance, no machine and no network: bring it as a fact."
 # What a question of a point reaches, by the second part of the package.
 _ASKED = frozenset({("main",), ("rules",), ("lib",), ("custom",)})
@@ -46,13 +46,18 @@ def _compile(library: Library) -> Iterator[Finding]:
         own = without_schemas(folder / "capabilities.json")
         # The product's rules match what they are asked with schemas of the bundle.
         strict = () if found else library.opa.check(folder, capabilities=own)
-    unsafe = [each for each in found if _UNDEFINED.fullmatch(each.message)]
+    unsafe = [each for each in found if _is_unsafe(each)]
     unsafe += [each for each in strict if each.file.startswith("dataspine/custom/")]
     faults = [each for each in found if each not in unsafe]
     yield from located(library, "policy.compile", faults, "Correct it there.")
     yield from located(library, "policy.capability", unsafe, _FACTS)
     if not found and not unsafe:
         yield from _unsafe(library)
+
+
+def _is_unsafe(fault: Diagnostic) -> bool:
+    undefined = _UNDEFINED.fullmatch(fault.message)
+    return undefined is not None and not is_pure(undefined["name"])
 
 
 def _unsafe(library: Library) -> Iterator[Finding]:

@@ -8,24 +8,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dataspine.bundles.confined import CAPABILITIES
+from dataspine.bundles.confined import CAPABILITIES, is_pure
 
 __all__ = ["pure"]
-
-# What a rule may not do: read the machine, the network, the clock, or chance. Then every decision
-# replays.
-_UNSAFE = frozenset(
-    {"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122"}
-)
 
 
 def pure(current: Mapping[str, Any]) -> dict[str, Any]:
     """Return an OPA's capabilities without the unsafe ones, without words and any address."""
-    builtins = [
-        _bare(each)
-        for each in current["builtins"]
-        if each["name"] not in _UNSAFE and not each["name"].startswith("io.jwt.")
-    ]
+    builtins = [_bare(each) for each in current["builtins"] if is_pure(each["name"])]
     return {**current, "builtins": builtins, "allow_net": []}
 
 

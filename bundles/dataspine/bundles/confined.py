@@ -12,14 +12,24 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["CAPABILITIES", "ENVIRONMENT", "opa_command", "without_schemas"]
+__all__ = ["CAPABILITIES", "ENVIRONMENT", "is_pure", "opa_command", "without_schemas"]
 
 CAPABILITIES = Path(str(files("dataspine.bundles").joinpath("capabilities.json")))
 # A run is short: to collect garbage before memory is short takes a third of its time.
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"GOGC": "off", "GOMEMLIMIT": "1GiB"})
+# What a rule may not do: read the machine, the network, the clock, or chance. Then every decision
+# replays.
+_UNSAFE = frozenset(
+    {"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122"}
+)
 _WITH_CAPABILITIES = frozenset({"build", "check", "eval", "test"})
 # An OPA that serves has no list of built-ins, and these fetch the schemas that a schema refers to.
 _SCHEMAS = frozenset({"json.match_schema", "json.verify_schema"})
+
+
+def is_pure(builtin: str) -> bool:
+    """Tell whether a built-in's answer rests on its arguments alone."""
+    return builtin not in _UNSAFE and not builtin.startswith("io.jwt.")
 
 
 def opa_command(

@@ -264,7 +264,13 @@ def _build(
 
 
 def _require_pinned(go: str, built: Path, environment: Mapping[str, str]) -> None:
-    said = run([go, "version", "-m", str(built)], env=environment, seconds=_ASK_SECONDS).output
+    try:
+        argv = [go, "version", "-m", str(built)]
+        said = run(argv, env=environment, seconds=_ASK_SECONDS).output
+    except OSError as error:  # also a missed deadline
+        raise UnavailableError(
+            f"go does not say what it built OPA from: {error}", where=go, remedy="Try again."
+        ) from None
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()[1:]]
     modules = sorted(line for line in lines if not line.startswith(("path\t", "build\t")))
     found = sha256("\n".join(modules).encode()).hexdigest()
