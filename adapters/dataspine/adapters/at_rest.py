@@ -16,6 +16,7 @@ from dataspine.cdc.duckdb_sink import DuckDbSink
 from dataspine.cdc.event import Relation
 from dataspine.cdc.gate import POINT, Action, typed, verdict_of
 from dataspine.cdc.route import Route
+from dataspine.cdc.sink_table import fold
 from dataspine.cdc.state import RouteStore
 from dataspine.core.errors import ConflictError, UnavailableError
 from dataspine.decisions.decision import DecisionInput
@@ -87,13 +88,17 @@ def _at_rest(
     found: list[tuple[TableFacts, list[tuple[str | None, ...]] | None]] = []
     with sink.open() as inside:  # and no longer: a running route waits for it
         for table in tables:
-            if not inside.has_rows(table["name"]):
+            there = inside.described(table["name"])
+            if not there.has_rows:
                 continue
             homes: list[tuple[str | None, ...]] | None = [()]
             for column in table["guard_columns"]:
-                values = inside.values(table["name"], column, MAX_HOMES + 1)
+                homes = None
                 masked = column in sink.masks.get(table["name"], {})
-                homes = None if masked or len(values) > MAX_HOMES else [(v,) for v in values]
+                if masked or fold(column) not in there.columns:
+                    continue
+                values = inside.values(table["name"], column, MAX_HOMES + 1)
+                homes = [(v,) for v in values] if len(values) <= MAX_HOMES else None
             found.append((table, homes))
     yield from found
 

@@ -177,12 +177,10 @@ class SinkSession:
         ``before`` is how they are masked when the sink does not say; None when nobody knows.
         """
         masks, where = self._sink.identities(table), str(self._sink.path)
-        sink_record.require_masks(self._run, self._described(table), masks, before, where=where)
+        sink_record.require_masks(self._run, self.described(table), masks, before, where=where)
 
     def values(self, table: str, column: str, limit: int) -> list[str | None]:
-        """Return the distinct values of a column as PostgreSQL's text, ``limit`` at most."""
-        if not self._has(table):
-            return []
+        """Return the distinct values of a column that is there as text, ``limit`` at most."""
         rows = self._run(
             f"SELECT DISTINCT CAST({quoted(column)} AS VARCHAR) FROM {quoted(table)} LIMIT ?",  # noqa: S608 - quoted
             [limit],
@@ -190,11 +188,8 @@ class SinkSession:
         )
         return [None if value is None else str(value) for (value,) in rows]
 
-    def has_rows(self, table: str) -> bool:
-        """Say whether the sink has a row of a table."""
-        return self._described(table).has_rows
-
-    def _described(self, table: str) -> SinkTable:
+    def described(self, table: str) -> SinkTable:
+        """Return a table as it stands here, without columns when it does not; names are folded."""
         if not self._has(table):
             return SinkTable(fold(table), (), has_rows=False)
         columns = self._run(f"DESCRIBE {quoted(table)}", at=table)
