@@ -14,7 +14,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/data-spine
 export PATH := $(CURDIR)/$(BIN):$(CACHE)/bin:$(PATH)
 
 # What reads and writes the database; the rest is the same on either.
-STORES := $(addprefix tests/,bundles/test_store.py cdc/test_flush.py cdc/test_heartbeat.py \
+STORES := $(addprefix tests/,bundles/test_approvals.py bundles/test_store.py cdc/test_flush.py cdc/test_heartbeat.py \
   decisions/test_decision_log.py decisions/test_fleet.py \
   decisions/test_journal.py decisions/test_recorded.py integration/test_policy_impact.py \
   integration/test_schema_publish.py integration/test_schema_transfer.py lineage/test_delivery.py \

@@ -9,7 +9,7 @@ from tests.store import Place
 
 from dataspine.bundles import BundleStore, Content, SigningKey, Trust, build
 from dataspine.bundles import generate_key as generate
-from dataspine.bundles._tables import archives, bundles
+from dataspine.bundles._tables import approvals, archives, bundles
 from dataspine.core.database import Database, metadata
 
 
@@ -33,7 +33,7 @@ def trust(key: SigningKey) -> Trust:
 def database(place: Place) -> Iterator[Database]:
     found = Database(place)
     with found.begin() as connection:
-        metadata.create_all(connection, tables=[bundles, archives])
+        metadata.create_all(connection, tables=[bundles, archives, approvals])
     yield found
     found.close()
 

@@ -53,8 +53,7 @@ def _add_ingest(routes: APIRouter, store: LineageStore, permit: Callable[[], Non
     async def ingest(request: Request) -> JSONResponse:
         """Take one run, job or dataset event; a known one is taken again without effect."""
         event = await read_json(request, max_bytes=MAX_EVENT)
-        await run_in_threadpool(permit)
-        return await run_in_threadpool(_ingest, store, event)
+        return await run_in_threadpool(_ingest, store, event, permit)
 
     @routes.post("/api/v1/lineage/batch", openapi_extra=EVENTS)
     async def ingest_batch(request: Request) -> dict[str, Any]:
@@ -66,16 +65,19 @@ def _add_ingest(routes: APIRouter, store: LineageStore, permit: Callable[[], Non
                 where="body",
                 remedy="Send the bare array, in parts when it is longer.",
             )
-        await run_in_threadpool(permit)
-        return await run_in_threadpool(_ingest_batch, store, events)
+        return await run_in_threadpool(_ingest_batch, store, events, permit)
 
 
-def _ingest(store: LineageStore, event: Any) -> JSONResponse:
+def _ingest(store: LineageStore, event: Any, permit: Callable[[], None]) -> JSONResponse:
+    permit()
     remarks = validate(event)
     return JSONResponse({"id": store.ingest(event), "warnings": remarks}, status_code=201)
 
 
-def _ingest_batch(store: LineageStore, events: list[Any]) -> dict[str, Any]:
+def _ingest_batch(
+    store: LineageStore, events: list[Any], permit: Callable[[], None]
+) -> dict[str, Any]:
+    permit()
     good, failed = [], []
     for index, event in enumerate(events):
         try:
