@@ -75,6 +75,8 @@ ASKED = {
     "cdc run": "deploy shop-to-us",
     "cdc dlq replay": "deploy shop-to-us",
     "cdc dlq discard 1": "erase shop-to-us",
+    "cdc dlq purge --older-than 1d": "erase shop-to-us",
+    "cdc dlq show 1 --payload": "read shop-to-us",
     "bundle approve {revision} --to stable": "approve channel:stable",
     "opa release stable 1 --reason r": "configure channel:stable",
     "opa token pod-1": "configure *",

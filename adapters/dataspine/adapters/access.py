@@ -28,6 +28,7 @@ __all__ = [
     "LINEAGE",
     "PROMOTE",
     "PUBLISH",
+    "READ",
     "ROLLBACK",
     "DeniedError",
     "Permit",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 POINT = "api.access"
-PUBLISH, IMPORT, CONFIGURE, ERASE = "publish", "import", "configure", "erase"
+PUBLISH, IMPORT, CONFIGURE, ERASE, READ = "publish", "import", "configure", "erase", "read"
 DEPLOY, APPROVE, PROMOTE, ROLLBACK = "deploy", "approve", "promote", "rollback"
 LINEAGE = "lineage"
 # Resource of what concerns every subject.

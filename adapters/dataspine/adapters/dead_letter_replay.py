@@ -12,7 +12,7 @@ from dataspine.adapters import access, applied_route, route_deploy
 from dataspine.adapters.applied_route import RouteCheck, open_applied
 from dataspine.adapters.route_target import Asker, dead_letter_store, open_target, turn
 from dataspine.adapters.session import Session
-from dataspine.cdc.dead_letter import DeadLetterStore
+from dataspine.cdc.dead_letter import DeadLetterStore, Letter
 from dataspine.cdc.event import Relation
 from dataspine.cdc.replay import ReplayReport
 from dataspine.cdc.replay import replay as replay_rows
@@ -21,7 +21,7 @@ from dataspine.cdc.state import StoredRoute
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 
-__all__ = ["Replayed", "dead_letters", "discard", "replay"]
+__all__ = ["Replayed", "dead_letters", "discard", "replay", "show"]
 
 POINT = "dead_letter.replay"
 
@@ -99,6 +99,14 @@ def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
         dead_letter_store(session, applied_route.stored(session, path))
     ) as store:
         yield store
+
+
+def show(session: Session, path: Path, letter: int, *, payload: bool) -> Letter:
+    """Return one of the route's rows; whoever reads its ``payload`` needs ``read`` on the route."""
+    if payload:
+        access.require(session, access.READ, load_route(path).name)
+    with dead_letters(session, path) as store:
+        return store.show(letter)
 
 
 def discard(session: Session, path: Path, letter: int) -> None:

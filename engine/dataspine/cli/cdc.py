@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from dataspine.adapters import dead_letter_replay, route_deploy, routes, row_replicate
+from dataspine.adapters import (
+    dead_letter_purge,
+    dead_letter_replay,
+    route_deploy,
+    routes,
+    row_replicate,
+)
 from dataspine.adapters.route_deploy import Plan
 from dataspine.cdc.state import RouteStore
 from dataspine.cli import completion
 from dataspine.cli.context import DENIED, Options, options
 from dataspine.cli.judging import without_previous
 from dataspine.cli.report import Format, FormatOption, nothing_compared, prepare, print_decision
+from dataspine.core.clock import parse_rfc3339
 from dataspine.core.errors import InputError
+from dataspine.decisions.policy_age import seconds_of
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
 dlq = typer.Typer(no_args_is_help=True)
-app.add_typer(dlq, name="dlq", help="Look at parked rows, replay or discard them.")
+app.add_typer(dlq, name="dlq", help="Look at parked rows; replay, discard or purge them.")
 
 RouteFile = Annotated[
     Path | None,
@@ -172,11 +182,8 @@ def show(
     What is not parked any more has no contents: they were erased.
     """
     chosen = options()
-    with (
-        chosen.session() as session,
-        dead_letter_replay.dead_letters(session, _path(chosen, route)) as store,
-    ):
-        found = store.show(letter)
+    with chosen.deciding() if payload else chosen.session() as session:
+        found = dead_letter_replay.show(session, _path(chosen, route), letter, payload=payload)
     document = found.document()
     if payload:
         document["payload"] = json.loads(found.payload or "null")
@@ -215,6 +222,51 @@ def discard(
         dead_letter_replay.discard(session, _path(chosen, route), letter)
     chosen.output.document({"id": letter, "discarded": True})
     chosen.output.say(f"dead letter {letter} is discarded")
+
+
+@dlq.command(epilog="Example: spine cdc dlq purge --older-than 90d --dry-run")
+def purge(
+    route: RouteFile = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Older than a day or a time.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Older than this: 12h, 90d.")
+    ] = None,
+    parked: Annotated[
+        bool, typer.Option("--parked", help="Rows that are still parked too.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove old rows that were given up, replayed or superseded, and tombstones, for good."""
+    chosen = options()
+    with chosen.deciding() as session:
+        made = dead_letter_purge.purge(
+            session,
+            _path(chosen, route),
+            _date(before, older_than, session.clock()),
+            parked=parked,
+            dry_run=dry_run,
+        )
+    chosen.output.document(made.document())
+    chosen.output.facts({**made.purged.letters, "tombstones": made.purged.tombstones})
+
+
+def _date(before: str | None, older_than: str | None, now: datetime) -> datetime:
+    if (before is None) is (older_than is None):
+        raise InputError(
+            "name one of --before and --older-than",
+            where="--before",
+            remedy="Write --before 2026-11-23, or --older-than 90d.",
+        )
+    if before is not None:
+        day = re.fullmatch(r"\d{4}-\d\d-\d\d", before)
+        return parse_rfc3339(f"{before}T00:00:00Z" if day else before, where="--before")
+    if older_than is None or not re.fullmatch(r"[1-9]\d{0,4}[smhd]", older_than):
+        raise InputError(
+            f"{older_than!r} is not an age", where="--older-than", remedy="Write it like 90d."
+        )
+    return now - timedelta(seconds=seconds_of(older_than) or 0)
 
 
 def _decided(

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import time
 
-__all__ = ["ERASE", "prepare"]
+__all__ = ["ERASE", "prepare", "require_vacuum", "vacuum"]
 
 _MIGRATED, _CURRENT = 2, 3
 
@@ -77,9 +77,19 @@ def prepare(connection: sqlite3.Connection) -> None:
     if _version(connection) == _MIGRATED:
         # Pages that were freed before still have their bytes. Whoever opens it next tries again.
         with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            connection.execute(f"PRAGMA user_version = {_CURRENT}")
+            vacuum(connection)
+
+
+def require_vacuum(connection: sqlite3.Connection) -> None:
+    """Note, in the transaction that moves rows, that their old places are still to be wiped."""
+    connection.execute(f"PRAGMA user_version = {_MIGRATED}")
+
+
+def vacuum(connection: sqlite3.Connection) -> None:
+    """Write the whole file anew, without what stood where no row is any more."""
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute(f"PRAGMA user_version = {_CURRENT}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -30,11 +30,12 @@ from dataspine.cdc._letter import (
     letter_of,
     state_of,
 )
-from dataspine.cdc._letter_schema import ERASE, prepare
+from dataspine.cdc._letter_purge import Purged, purge
+from dataspine.cdc._letter_schema import ERASE, prepare, vacuum
 from dataspine.cdc.key_hash import KEYED, KeyHasher, unkeyed_hash
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 
-__all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Tombstone", "Version"]
+__all__ = ["WHOLE_TABLE", "DeadLetterStore", "Letter", "Parked", "Purged", "Tombstone", "Version"]
 
 _BUSY_SECONDS = 5.0
 _PAGE = 500
@@ -365,6 +366,29 @@ class DeadLetterStore:
                 (letter_id,),
             )
         self.truncate_log(wait=True)
+
+    def purge(self, before: int, *, parked: bool = False, dry_run: bool = False) -> Purged:
+        """Remove what was settled, and with ``parked`` also what was parked, before a time.
+
+        What still keeps an older row away stays. The file is written anew; nothing is changed when
+        ``dry_run``.
+        """
+        self.begin()
+        try:
+            with self._translated():
+                purged = purge(self._connection, self.route, before, parked=parked)
+        except BaseException:
+            self.rollback()
+            raise
+        if dry_run:
+            self.rollback()
+            return purged
+        self.commit()
+        with self._translated():
+            vacuum(self._connection)
+        self.truncate_log(wait=True)
+        self._has_unkeyed = self._exists("hash_version < ?", KEYED)
+        return purged
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each visible state has."""
