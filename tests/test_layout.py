@@ -52,6 +52,12 @@ def test_each_silenced_check_has_a_code_and_a_reason() -> None:
     assert found == []
 
 
+def test_no_text_has_the_marks_of_an_unfinished_merge() -> None:
+    mark = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("adr/*.md"), *_sources()]
+    assert [p for p in texts if mark.search(p.read_text(encoding="utf-8"))] == []
+
+
 def _sources() -> Iterator[Path]:
     for folder in sorted(ROOTS | {"docs", "tests"}):
         yield from sorted(p for p in (ROOT / folder).rglob("*.py") if p != Path(__file__))
