@@ -306,7 +306,6 @@ class Writer(threading.Thread):
 
 Key = tuple[str | None, ...]
 Rows = dict[Key, dict[str, str | None]]
-Position = tuple[int, int]
 
 
 def check(workspace: Workspace, dsn: str) -> Counter[str]:
@@ -315,15 +314,13 @@ def check(workspace: Workspace, dsn: str) -> Counter[str]:
     where: Counter[str] = Counter()
     letters = sqlite3.connect(workspace.state / "dead-letter" / "eu-west-1.db")
     with contextlib.closing(letters):
-        letters.row_factory = sqlite3.Row
-        for stored in ("dead_letter", "tombstone"):
-            query = f"SELECT count(*) FROM {stored} WHERE state = 'pending'"
-            assert letters.execute(query).fetchone()[0] == 0, f"{stored} has pending rows"
+        assert letters.execute("SELECT flush FROM unsettled").fetchall() == []
+        _require_erasure(letters)
         for table in TABLES:
             source = _source(dsn, table)
             for sink in SINKS:
-                at_sink, positions = _sink(workspace, sink, table)
-                parked = _parked(letters, sink, table, positions)
+                at_sink = _sink(workspace, sink, table)
+                parked = _parked(letters, sink, table)
                 expected = {k: _as_sent(sink, row, masker) for k, row in source.items()}
                 _compare(f"{sink} {table.name}", sink, expected, source, at_sink, parked)
                 where[f"{sink} sink"] += len(at_sink)
@@ -365,25 +362,21 @@ def _source(dsn: str, table: Table) -> Rows:
         return _keyed(table, cursor.fetchall())
 
 
-def _sink(workspace: Workspace, sink: str, table: Table) -> tuple[Rows, dict[Key, Position]]:
+def _sink(workspace: Workspace, sink: str, table: Table) -> Rows:
     names = [
         f"'\\x' || lower(hex({name}))" if table.key.get(name) == "bytea" else f"{name}::VARCHAR"
         for name in table.fields
     ]
     path = workspace.state / "sinks" / f"{sink}.duckdb"
     with duckdb.connect(str(path), read_only=True) as connection:
-        if (table.name,) not in connection.execute(
-            "SELECT table_name FROM duckdb_tables()"
-        ).fetchall():
-            return {}, {}  # no row of it ever came
-        rows = connection.execute(
-            f"SELECT {', '.join(names)}, _spine_lsn, _spine_seq FROM {table.name}"
-        ).fetchall()
+        tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        if (table.name,) not in tables:
+            return {}  # no row of it ever came
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM {table.name}").fetchall()
     width = len(table.key)
-    found = _keyed(table, [row[:-2] for row in rows])
     doubled = [k for k, n in Counter(row[:width] for row in rows).items() if n > 1]
     assert doubled == [], f"{sink} {table.name}: keys that stand twice"
-    return found, {row[:width]: row[-2:] for row in rows}
+    return _keyed(table, rows)
 
 
 def _keyed(table: Table, rows: list[tuple[Any, ...]]) -> Rows:
@@ -392,27 +385,26 @@ def _keyed(table: Table, rows: list[tuple[Any, ...]]) -> Rows:
 
 
 def _parked(
-    letters: sqlite3.Connection, sink: str, table: Table, positions: dict[Key, Position]
+    letters: sqlite3.Connection, sink: str, table: Table
 ) -> dict[Key, tuple[dict[str, str | None], list[str]]]:
-    """Return what is parked as the newest version of its key."""
-    versions: dict[str, Position] = {}
-    emptied: Position = (-1, -1)
+    """Return what is parked, which is the newest version of its key, with its reasons."""
     query = (
-        "SELECT key_hash, lsn, seq FROM dead_letter WHERE sink = ? AND tbl = ?"
-        " UNION ALL SELECT key_hash, lsn, seq FROM tombstone WHERE sink = ? AND tbl = ?"
+        "SELECT p.payload, d.codes FROM dead_letter d LEFT JOIN payload p USING (id)"
+        " WHERE d.sink = ? AND d.tbl = ? AND d.state = 'parked'"
     )
-    for key_hash, lsn, seq in letters.execute(query, (sink, table.name) * 2):
-        if key_hash == "":
-            emptied = max(emptied, (lsn, seq))
-        versions[key_hash] = max(versions.get(key_hash, (-1, -1)), (lsn, seq))
-    found = {}
-    query = "SELECT * FROM dead_letter WHERE sink = ? AND tbl = ? AND state = 'parked'"
-    for letter in letters.execute(query, (sink, table.name)):
-        position = (letter["lsn"], letter["seq"])
-        if position < max(versions[letter["key_hash"]], emptied):
-            continue
-        payload = json.loads(letter["payload"])
+    found: dict[Key, tuple[dict[str, str | None], list[str]]] = {}
+    for text, codes in letters.execute(query, (sink, table.name)):
+        payload = json.loads(text)
         key = tuple(payload[name] for name in table.key)
-        if position > positions.get(key, (-1, -1)):
-            found[key] = (payload, json.loads(letter["codes"]))
+        assert key not in found, f"{sink} {table.name}: {key} is parked twice"
+        found[key] = (payload, json.loads(codes))
     return found
+
+
+def _require_erasure(letters: sqlite3.Connection) -> None:
+    """Nothing that was given up has a payload any more."""
+    kept = letters.execute(
+        "SELECT d.state, count(*) FROM payload p LEFT JOIN dead_letter d USING (id)"
+        " WHERE d.state IS NOT 'parked' AND ltrim(hex(p.payload), '0') <> '' GROUP BY 1"
+    ).fetchall()
+    assert kept == [], "payloads that outlived their letters"
