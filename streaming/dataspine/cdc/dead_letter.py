@@ -212,7 +212,7 @@ class DeadLetterStore:
 
     def _payload(self, letter_id: object) -> dict[str, str | None]:
         rows = self._run("SELECT payload FROM payload WHERE id = ?", (letter_id,))
-        found: dict[str, str | None] = json.loads(bytes(rows[0][0]))  # type: ignore[call-overload]
+        found: dict[str, str | None] = json.loads(bytes(rows[0][0]))  # type: ignore[call-overload] # a blob
         return found
 
     def settle(self, flush: str) -> None:
