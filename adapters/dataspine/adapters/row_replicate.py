@@ -16,7 +16,7 @@ from dataspine.adapters import route_deploy
 from dataspine.adapters.applied_route import RouteCheck, open_applied
 from dataspine.adapters.route_target import Asker, open_target
 from dataspine.adapters.session import Session
-from dataspine.cdc.route import Route
+from dataspine.cdc.route import Route, load_route
 from dataspine.cdc.runner import REPORT_SECONDS, STARTING_OVER, Runner, Status
 from dataspine.cdc.state import RouteStore, StoredRoute
 from dataspine.core.clock import rfc3339
@@ -46,10 +46,33 @@ def run(
     started over) and COMPLETE, or FAIL, are lineage events. Raises ``ConflictError`` while another
     process of this workspace runs the route.
     """
-    route, stored = open_applied(session, path)
-    with _alone(session, route.name):
-        _run(session, route, stored, stop, told)
-    return route.name
+    name = load_route(path).name
+    with _alone(session, name):
+        opened = _permitted(session, path, stop, told)
+        if opened is not None:
+            _run(session, *opened, stop, told)
+    return name
+
+
+def _permitted(
+    session: Session, path: Path, stop: threading.Event, told: Callable[[dict[str, Any]], None]
+) -> tuple[Route, StoredRoute] | None:
+    """Return the applied route once somebody says that it may run; None when told to stop."""
+    since = rfc3339(session.clock())
+    while True:
+        try:
+            return open_applied(session, path)
+        except UnavailableError as error:
+            # As a running route waits for its engine, so does one that starts.
+            if not error.code.startswith("engine."):
+                raise
+            status = _status(Status("waiting", f"{error.code}: {error.problem}"))
+        at = rfc3339(session.clock())
+        status |= {"asks_per_class": [], "policy_age": None, "at": at, "since": since}
+        RouteStore(session.database).set_status(load_route(path).name, status)
+        told(status)
+        if stop.wait(REPORT_SECONDS):
+            return None
 
 
 @contextlib.contextmanager
