@@ -73,6 +73,9 @@ CLAIMS = {
     "The compiled gate is checked against OPA before use": (
         "cdc/test_gate.py::test_filter_that_differs_from_opa_is_refused"
     ),
+    "loses its contents in the same transaction": (
+        "cdc/test_erasure.py::test_payload_is_gone_after_discard_and_replay"
+    ),
     "A sink file of another route, workspace or region is refused": (
         "integration/test_sink_files.py::test_file_of_another_workspace_or_region_is_refused"
     ),
