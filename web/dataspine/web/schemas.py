@@ -76,11 +76,12 @@ def router(session: Session) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
         prefix: Annotated[str, Query(alias="subjectPrefix", max_length=255)] = "",
         latest_only: Annotated[bool, Query(alias="latestOnly")] = True,
-    ) -> list[dict[str, Any]]:
+    ) -> JSONResponse:
         """List the latest version of every subject, or all versions of a page of subjects."""
         names = registry.subjects(prefix, limit=limit, offset=offset)
         found = registry.pages(names, latest_only=latest_only)
-        return [each.document() for each in found]
+        # Written here, in a worker: else the framework does so on the loop.
+        return JSONResponse([each.document() for each in found])
 
     @routes.get("/schemas/{subject}/versions")
     def versions(subject: str) -> list[int]:

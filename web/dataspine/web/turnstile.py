@@ -27,24 +27,34 @@ class Turnstile:
         self, app: ASGIApp, *, requests: int = MAX_REQUESTS, polls: int = MAX_POLLS
     ) -> None:
         self._app = app
-        self._left = {False: requests, True: polls}
+        self._requests = requests
+        self._polls = polls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on while there is a place for it."""
+        if self._requests > 0 and not scope.get("path", "").startswith(_POLLED):
+            self._requests -= 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._requests += 1
+            return
+        await self._apart(scope, receive, send)
+
+    async def _apart(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] != "http" or path == _ALWAYS:
+        is_poll = path.startswith(_POLLED) and self._polls > 0
+        if not is_poll:
+            if scope["type"] == "http" and path != _ALWAYS:
+                await problem(_busy(), unrouted=True)(scope, receive, send)
+                return
             await self._app(scope, receive, send)
             return
-        is_poll = path.startswith(_POLLED) and any(k == b"prefer" for k, _ in scope["headers"])
-        left = self._left
-        if left[is_poll] <= 0:
-            await problem(_busy(), unrouted=True)(scope, receive, send)
-            return
-        left[is_poll] -= 1
+        self._polls -= 1
         try:
             await self._app(scope, receive, send)
         finally:
-            left[is_poll] += 1
+            self._polls += 1
 
 
 def _busy() -> UnavailableError:
