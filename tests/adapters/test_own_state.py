@@ -23,13 +23,14 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "shop" / ".spine"
 
 
-def _git(folder: Path, *arguments: str) -> None:
-    subprocess.run(
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
         ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
         cwd=folder,
         check=True,
         capture_output=True,
-    )
+        text=True,
+    ).stdout.strip()
 
 
 def _refused(act: Callable[[], object]) -> str:
@@ -138,12 +139,75 @@ def test_a_key_of_which_git_cannot_say_is_refused(state: Path) -> None:
     _refused(lambda: own_key(state, "mask.key"))
 
 
+def _embed(folder: Path, empty: Path) -> None:
+    """Make a folder of a work tree a bare repository, which a clone brings as its files are."""
+    for name in ("objects", "refs"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / ".keep").touch()
+    (folder / "HEAD").write_text("ref: refs/heads/main")
+    (folder / "config").write_text(
+        f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = {empty}\n"
+    )
+
+
+@pytest.mark.parametrize("where", ["shop", "shop/.spine", "shop/.spine/keys"])
+def test_a_repository_inside_of_one_does_not_answer_for_it(
+    state: Path, tmp_path: Path, where: str
+) -> None:
+    own_key(state, "mask.key")
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "add", "-f", "shop/.spine/keys")
+    _embed(tmp_path / where, tmp_path)
+    _refused(lambda: own_key(state, "mask.key"))
+    with pytest.raises(IntegrityError):
+        require_own_state(state, {"CI": "true"})
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"])
+def test_a_hook_of_another_repository_does_not_answer_for_it(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own_key(state, "mask.key")
+    _git(state.parent, "init", "-q")
+    _git(state.parent, "add", "-f", ".spine/keys")
+    _git(tmp_path, "init", "-q")
+    values = {
+        "GIT_DIR": tmp_path / ".git",
+        "GIT_INDEX_FILE": tmp_path / ".git" / "index",
+        "GIT_WORK_TREE": tmp_path,
+    }
+    monkeypatch.setenv(name, str(values[name]))
+    _refused(lambda: own_key(state, "mask.key"))
+
+
 def test_a_repository_runs_no_program_when_it_is_asked(state: Path, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     program.chmod(0o700)
     _git(state.parent, "init", "-q")
     _git(state.parent, "config", "core.fsmonitor", str(program))
+    own_key(state, "mask.key")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_repository_fetches_nothing_when_it_is_asked(state: Path, tmp_path: Path) -> None:
+    root = state.parent
+    own_key(state, "mask.key")
+    (root / "near").mkdir()
+    (root / "near" / "file").touch()
+    _git(root, "init", "-q")
+    _git(root, "add", "-f", ".")
+    _git(root, "commit", "-qm", "all")
+    tree = _git(root, "rev-parse", "HEAD:.spine")
+    _git(root, "sparse-checkout", "set", "--cone", "--sparse-index", "near")
+    # A folder of the index that is to be looked up, and an address that is a program.
+    (root / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    for name, value in {
+        "remote.origin.promisor": "true",
+        "remote.origin.url": f"ext::sh -c touch% {tmp_path}/ran",
+        "protocol.ext.allow": "always",
+    }.items():
+        _git(root, "config", name, value)
     own_key(state, "mask.key")
     assert not (tmp_path / "ran").exists()
 

@@ -11,6 +11,8 @@ from dataspine.core.process import run
 __all__ = ["is_untracked", "origin_of"]
 
 SECONDS = 5
+# A user's configuration, such as which folders of others git trusts; no state of a repository.
+_KEPT = ("GIT_CONFIG_", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 
 
 def origin_of(file: Path) -> dict[str, str]:
@@ -31,19 +33,34 @@ def is_untracked(file: Path) -> bool:
     folder = file.parent
     while not folder.exists():
         folder = folder.parent
-    if not any((each / ".git").exists() for each in (folder.resolve(), *folder.resolve().parents)):
+    inside = [folder.resolve(), *folder.resolve().parents]
+    depth = next((at for at, each in enumerate(inside) if (each / ".git").exists()), None)
+    if depth is None:
         return True
+    # Git would take a folder with this file for a repository, though another one brought it.
+    if any(os.path.lexists(each / "HEAD") for each in inside[:depth]):
+        return False
     return _git(folder, "ls-files", "--", str(file.relative_to(folder))) == ""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        # A repository's own configuration may name a program for git to run.
-        argv = ["git", "-c", "core.fsmonitor=false", *arguments]
-        ended = run(argv, cwd=folder, env=os.environ, seconds=SECONDS)
+        # A repository's own configuration may name a program for git to run, also by an address.
+        argv = ["git", "-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit"]
+        ended = run([*argv, *arguments], cwd=folder, env=_environment(), seconds=SECONDS)
         return ended.output.decode().strip() if ended.code == 0 else None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without what a hook says of its own repository, and no address to fetch from."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith(_KEPT)
+    }
+    return {**kept, "GIT_ALLOW_PROTOCOL": "none"}
 
 
 def _without_credentials(url: str) -> str:
