@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import time
 
-__all__ = ["ERASE", "prepare", "require_vacuum", "vacuum"]
+__all__ = ["ERASE", "is_hashed_with", "prepare", "require_vacuum", "vacuum"]
 
 _MIGRATED, _CURRENT = 2, 3
 
@@ -78,6 +78,18 @@ def prepare(connection: sqlite3.Connection) -> None:
         # Pages that were freed before still have their bytes. Whoever opens it next tries again.
         with contextlib.suppress(sqlite3.OperationalError):
             vacuum(connection)
+    connection.execute("CREATE TABLE IF NOT EXISTS hash_key (fingerprint TEXT NOT NULL)")
+
+
+def is_hashed_with(connection: sqlite3.Connection, fingerprint: str) -> bool:
+    """Say whether the keys in the file are hashed with this key; the first one stays."""
+    chosen = "SELECT fingerprint FROM hash_key"
+    if not connection.execute(chosen).fetchone():
+        connection.execute(
+            f"INSERT INTO hash_key SELECT ? WHERE NOT EXISTS ({chosen})",
+            (fingerprint,),
+        )
+    return bool(connection.execute(chosen).fetchone() == (fingerprint,))
 
 
 def require_vacuum(connection: sqlite3.Connection) -> None:

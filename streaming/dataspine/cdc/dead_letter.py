@@ -31,7 +31,7 @@ from dataspine.cdc._letter import (
     state_of,
 )
 from dataspine.cdc._letter_purge import Purged, purge
-from dataspine.cdc._letter_schema import ERASE, prepare, vacuum
+from dataspine.cdc._letter_schema import ERASE, is_hashed_with, prepare, vacuum
 from dataspine.cdc.key_hash import KEYED, KeyHasher, unkeyed_hash
 from dataspine.core.errors import InputError, NotFoundError, UnavailableError
 
@@ -74,8 +74,18 @@ class DeadLetterStore:
             ):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             prepare(self._connection)
+            is_known = hasher is None or is_hashed_with(self._connection, hasher.fingerprint)
             self._has_unkeyed = self._exists("hash_version < ?", KEYED)
         path.chmod(0o600)
+        if not is_known:
+            self.close()
+            raise InputError(
+                "the keys in the dead letters were hashed with another key than this one",
+                where=str(path),
+                remedy="Bring the former key back. If it is lost, destroy the routes that park "
+                "here, remove this file, then apply and run them: a snapshot parks rows anew.",
+                code="cdc.letter_key",
+            )
 
     @classmethod
     def existing(cls, path: Path, route: str) -> Self | None:

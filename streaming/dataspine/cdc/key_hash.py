@@ -29,6 +29,11 @@ class KeyHasher:
             )
         self._key = hashlib.sha256(secret).digest()
 
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this key from any other, and nothing about it."""
+        return hashlib.blake2b(b"fingerprint", key=self._key, digest_size=_SIZE).hexdigest()
+
     def __call__(self, sink: str, table: str, key: tuple[str, ...]) -> str:
         """Return the hash of a key; parts are told apart by their lengths."""
         parts = (sink, table, *key)
