@@ -41,6 +41,34 @@ def test_untagged_field_is_denied_and_tagged_it_becomes_the_first_version(sessio
     assert session.outbox.counts()["delivered"] == 2
 
 
+@pytest.mark.parametrize("tag", ["public", "internal"])
+def test_a_field_that_looks_personal_is_public_only_with_a_reason(
+    session: Session, tag: str
+) -> None:
+    avro = (session.workspace.root / CUSTOMERS).read_text()
+    proto = 'syntax = "proto3";\nmessage Customer {\n  string email = 1; // receipts are sent.\n}\n'
+    found = [
+        (proposal.type, text, outcome.decision.codes if outcome.decision else None)
+        for text in (f"[{tag}]", f"[{tag}] [not-pii: ]", f"[{tag}] [not-pii: of a machine]")
+        for proposal in (
+            Proposal("shop.customers", avro.replace("are sent.", f"are sent. {text}")),
+            Proposal("shop.mails", proto.replace("are sent.", f"are sent. {text}"), "PROTOBUF"),
+        )
+        for outcome in [schema_publish.publish(session, proposal)]
+    ]
+
+    untagged, unexplained = "pii.untagged_field", "pii.waiver_without_reason"
+    assert found == [
+        (kind, text, codes)
+        for text, codes in (
+            (f"[{tag}]", (untagged,)),
+            (f"[{tag}] [not-pii: ]", (untagged, unexplained)),
+            (f"[{tag}] [not-pii: of a machine]", ()),
+        )
+        for kind in ("AVRO", "PROTOBUF")
+    ]
+
+
 def test_known_schema_is_answered_without_a_decision(session: Session) -> None:
     text = _tagged((session.workspace.root / CUSTOMERS).read_text())
     first = schema_publish.publish(session, Proposal("shop.customers", text))

@@ -29,8 +29,6 @@ GONE: dict[str, set[tuple[Place, str]]] = {
         (("facts", "fields", 0, "tokens", 0), "…"),
         (("facts", "fields", 0, "tokens", 0), "''"),
         (("facts", "fields", 0, "tokens", 0), "'x'"),
-        # … or the field is tagged: its classification is then what somebody claims it is.
-        (("facts", "fields", 0, "tagged"), "True"),
     },
     # … the principal is the local user, or asks for another thing, or is another one.
     "api_access": {(("facts", "local"), "True")},

@@ -54,6 +54,18 @@ def test_waivers_may_end(text: str, waiver: Waiver | None) -> None:
     assert read_annotations([text]).waiver == waiver
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[public] [not-pii: a shop]",
+        "[not-pii: a shop][Public]",
+        "See [1]. [PUBLIC]\n[NOT-PII:a shop]",
+    ],
+)
+def test_a_tag_and_a_waiver_stand_together(text: str) -> None:
+    assert read_annotations([text]) == Annotations(("Public",), None, Waiver("a shop"))
+
+
 def test_facts_name_every_key_but_an_absent_waiver() -> None:
     facts = _field("firstName").facts()
 

@@ -1,25 +1,26 @@
 # METADATA
-# title: A field that looks personal carries a classification
+# title: A field that looks personal is tagged as such, or says why not
 # description: |
 #   Personal data without a classification cannot be routed, masked or erased. Whether a field looks personal is
-#   weighed from the words of its name, the words around it and its type, with the bundle's lexicon.
+#   weighed from the words of its name, the words around it and its type, with the bundle's lexicon. Public and
+#   Internal claim that it is not, so that they need the same reason as a waiver beside them.
 # labels:
 #   controls: [GDPR-30, SOC2-CC6.1]
 # custom:
 #   severity: error
-#   message: "{field} looks personal ({because}) and carries no classification"
+#   message: "{field} looks personal ({because}) and {is}"
 #   remediation: "Tag {field}, for example [pii], or waive it with a reason: [not-pii: <why>]."
 package dataspine.rules.pii.untagged_field
 
 import data.dataspine.lib.result
 
 # METADATA
-# description: One violation per field that looks personal, is not classified and is not waived.
+# description: One violation per field that looks personal, is not tagged as such and is not waived.
 deny contains violation if {
 	input.point == "schema.publish"
 	some i in _suspects
 	field := input.facts.fields[i]
-	not _is_classified(field)
+	not _is_protected(field)
 	not _is_waived(field)
 	because := _suspicions(field)
 	count(because) > 0
@@ -29,6 +30,7 @@ deny contains violation if {
 		"field": field.path,
 		"line": field.line,
 		"because": because,
+		"is": _is(field),
 	})
 }
 
@@ -47,15 +49,25 @@ _suspects contains i if {
 	_stems(field) != []
 }
 
-_is_classified(field) if field.tagged == true
-
 # What its record is, a field without a tag of its own is too.
-_is_classified(field) if {
+_is_protected(field) if {
 	some classification in field.classifications
-	classification != "Public"
+	not classification in _claims
 }
 
 _is_waived(field) if trim_space(field.waiver.reason) != ""
+
+# Who calls a field one of these claims that it is not personal.
+_claims := {"Internal", "Public"}
+
+_is(field) := sprintf("is only %s", [concat(" and ", sort(field.classifications))]) if {
+	_is_claimed(field)
+} else := "carries no classification"
+
+_is_claimed(field) if field.tagged == true
+
+# Without a tag of its own a field is Public; Internal is what its record was called.
+_is_claimed(field) if "Internal" in field.classifications
 
 _stems(field) := regex.find_n(data.dataspine.lexicon.stems, field.tokens[0], 1) if {
 	count(field.tokens[0]) >= data.dataspine.lexicon.compound

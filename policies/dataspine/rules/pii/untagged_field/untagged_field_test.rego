@@ -63,13 +63,41 @@ test_false_friends_pass[note] if {
 test_settled_fields_pass[note] if {
 	some note, change in {
 		"tagged": {"tagged": true, "classifications": ["PII"]},
-		"tagged Public": {"tagged": true},
+		"tagged twice": {"tagged": true, "classifications": ["Internal", "PCI"]},
+		"tagged with a word of the matrix": {"tagged": true, "classifications": ["Payroll"]},
 		"waived": {"waiver": {"reason": "a constant of the system"}},
+		"tagged Public and waived": {"tagged": true, "waiver": {"reason": "a constant of the system"}},
 		"classified as its record": {"classifications": ["PII"]},
 		"flag": {"type": "boolean"},
 		"record": {"type": "record"},
 	}
 	untagged_field.deny == set() with input as fixture.schema([object.union(_named("email", ["email"], []), change)])
+}
+
+test_public_and_internal_need_a_reason[note] if {
+	some note, case in {
+		"tagged Public": [{"tagged": true}, "Public"],
+		"tagged Internal": [{"tagged": true, "classifications": ["Internal"]}, "Internal"],
+		"tagged both": [{"tagged": true, "classifications": ["Public", "Internal"]}, "Internal and Public"],
+		"Internal as its record": [{"classifications": ["Internal"]}, "Internal"],
+		"blank reason": [{"tagged": true, "waiver": {"reason": " "}}, "Public"],
+	}
+	found := {violation.message |
+		some violation in untagged_field.deny with input as fixture.schema([
+			object.union(_named("email", ["email"], []), case[0]),
+		])
+	}
+	found == {sprintf("email looks personal (e-mail address) and is only %s", [case[1]])}
+}
+
+test_a_tag_that_cannot_be_read_is_none[note] if {
+	some note, classifications in {"nothing": [], "null": null, "text": "Internal"}
+	found := {violation.message |
+		some violation in untagged_field.deny with input as fixture.schema([
+			object.union(_named("email", ["email"], []), {"tagged": null, "classifications": classifications}),
+		])
+	}
+	found == {"email looks personal (e-mail address) and carries no classification"}
 }
 
 test_blank_waiver_waives_nothing[reason] if {
