@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -237,6 +238,50 @@ def test_tests_coverage_and_commit_are_recorded_as_they_were(shop: Released) -> 
     assert (broken["tests"], broken["coverage"]) == ({"passed": 1, "failed": 1}, None)
     (shop.root / "report.json").write_text("{}")
     assert shop.fault("bundle", "publish", "--tests", "report.json") == (2, "input.invalid")
+
+
+def test_tests_of_the_workspace_are_recorded_for_what_it_builds_alone(shop: Released) -> None:
+    rule = shop.root / "policies/dataspine/custom/shop/even/even_test.rego"
+    rule.parent.mkdir(parents=True)
+    rule.write_text("package dataspine.custom.shop.even_test\n\ntest_even if 2 == 1 + 1\n")
+    shop.document("bundle", "build", "--unsigned", "-o", "../own.tar.gz")
+    run_for = ("bundle", "publish", "--run-tests", "--channel", "candidate")
+
+    own = shop.document(*run_for, "../own.tar.gz")
+    assert own["tests"] == {"passed": 1, "failed": 0}
+
+    shop.rules(pii="warn")
+    code, out, _ = shop.spine(*run_for, "../own.tar.gz", "--json")
+    assert (code, json.loads(out)["error"]) == (
+        2,
+        {
+            "code": "bundle.tests_of_another",
+            "problem": "the bundle is not what this workspace builds, "
+            "so that its tests say nothing about it",
+            "where": "../own.tar.gz",
+            "remedy": "Publish it from the workspace that built it, "
+            "or hand over its report with --tests.",
+            "retry": False,
+        },
+    )
+    assert [each["digest"] for each in _active(shop)] == [own["digest"]]
+
+
+def test_a_signed_bundle_takes_no_more_results(shop: Released) -> None:
+    (shop.root / "tested.json").write_text('[{"package": "data.shop_test", "name": "test_it"}]')
+    shop.document("bundle", "build", "--unsigned", "-o", "b.tar.gz")
+    shop.document("bundle", "sign", "b.tar.gz", "--channel", "candidate")
+    publish = ("bundle", "publish", "b.tar.gz", "--channel", "candidate")
+
+    refused = shop.fault(*publish, "--tests", "tested.json")
+    assert refused == (2, "bundle.signed_already")
+    assert _active(shop) == []
+    assert shop.document(*publish)["tests"] is None
+
+
+def _active(shop: Released) -> list[dict[str, Any]]:
+    channels = shop.document("bundle", "status")
+    return [each["active"] for each in channels if each["active"] is not None]
 
 
 def test_keys_are_made_listed_and_trusted_as_printed(shop: Released, tmp_path: Path) -> None:

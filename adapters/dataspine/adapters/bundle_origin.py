@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dataspine.adapters.policy import content_of
-from dataspine.bundles import Content, Origin, Results
+from dataspine.bundles import Content, Origin, Results, unpack
 from dataspine.core.canonical import parse_json
-from dataspine.core.errors import InputError, UnavailableError
+from dataspine.core.errors import ConflictError, InputError, UnavailableError
 from dataspine.core.process import run
 from dataspine.core.scratch import scratch
 from dataspine.core.workspace import Workspace
@@ -38,28 +38,40 @@ def origin_of(
 def read_reports(reports: Sequence[bytes]) -> tuple[Results | None, float | None]:
     """Return results and coverage from what ``opa test --format json`` wrote, each if there.
 
-    Without ``--coverage`` OPA writes a list of tests, with it the coverage alone.
+    Without ``--coverage`` OPA writes a list of tests, with it the coverage alone. Tests of several
+    reports are added up, and the lowest coverage counts: no report hides what another says.
     """
-    results, coverage = None, None
+    tests: list[dict[str, Any]] | None = None
+    coverage = None
     for number, report in enumerate(reports):
         where = f"report {number + 1}"
-        found = parse_json(report, where=where, max_bytes=_MAX_REPORT)
-        if isinstance(found, list) and all(isinstance(each, dict) for each in found):
-            results = _results(found)
-        elif isinstance(found, dict) and isinstance(found.get("coverage"), int | float):
-            coverage = round(float(found["coverage"]), 2)
+        document = parse_json(report, where=where, max_bytes=_MAX_REPORT)
+        if isinstance(document, list) and all(map(_is_test, document)):
+            tests = [*(tests or ()), *document]
+        elif isinstance(document, dict) and _is_percentage(document.get("coverage")):
+            measured = round(float(document["coverage"]), 2)
+            coverage = measured if coverage is None else min(coverage, measured)
         else:
             raise InputError(
-                "no report of `opa test`",
+                "is not a report of `opa test`",
                 where=where,
                 remedy="Write one with `opa test --format json`, or with --coverage added.",
             )
-    return results, coverage
+    return None if tests is None else _results(tests), coverage
 
 
-def run_tests(workspace: Workspace, opa: Path) -> list[bytes]:
-    """Run the tests of the workspace's own rules; return OPA's reports of results and coverage."""
+def run_tests(workspace: Workspace, opa: Path, *, archive: bytes | None = None) -> list[bytes]:
+    """Run the tests of the workspace's own rules; return OPA's reports of results and coverage.
+
+    They say nothing about an ``archive`` of another content, which raises ``ConflictError``.
+    """
     content = content_of(workspace)
+    if archive is not None and unpack(archive).digest != content.digest:
+        raise ConflictError(
+            "the bundle is not what this workspace builds, so that its tests say nothing about it",
+            remedy="Publish it from the workspace that built it, or hand over its report with --tests.",
+            code="bundle.tests_of_another",
+        )
     tests = {
         path.relative_to(workspace.root / "policies").as_posix(): path.read_bytes()
         for path in sorted(workspace.custom_path.rglob("*_test.rego"))
@@ -92,9 +104,19 @@ def _asked(command: list[str], folder: Path) -> bytes:
     return ended.output
 
 
+def _is_test(entry: object) -> bool:
+    names = (entry.get("package"), entry.get("name")) if isinstance(entry, dict) else ()
+    return bool(names) and all(isinstance(name, str) and name.strip() for name in names)
+
+
+def _is_percentage(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100
+
+
 def _results(found: list[dict[str, Any]]) -> Results:
     counted = [each for each in found if not each.get("skip")]
-    failed = sum(1 for each in counted if each.get("fail") or each.get("error"))
+    # An error may be an empty object: Go writes one that has no public parts so.
+    failed = sum(1 for each in counted if each.get("fail") or each.get("error") is not None)
     return Results(passed=len(counted) - failed, failed=failed)
 
 

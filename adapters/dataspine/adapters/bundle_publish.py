@@ -127,6 +127,12 @@ def publish(
     """
     _require_released(channel)
     if data is not None and signed_by(data) not in (None, DEV):
+        if reports:
+            raise ConflictError(
+                "the bundle is signed already, and no result of tests can be added",
+                remedy="Sign it again with `spine bundle sign --tests`, or publish it as it is.",
+                code="bundle.signed_already",
+            )
         return upload(session, channel, data)
     if data is None:
         content = content_of(session.workspace, opa=session.opa_path)

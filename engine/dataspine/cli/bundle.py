@@ -216,11 +216,11 @@ def publish(
     """Reserve a sequence, sign where the key is, and make the bundle what a channel serves."""
     chosen = options()
     with chosen.session() as session:
-        found = _read(reports)
-        if run:
-            found += run_tests(session.workspace, session.opa_path)
         data = read_archive(str(file)) if file is not None else None
         with placed(str(file or channel)):
+            found = _read(reports)
+            if run:
+                found += run_tests(session.workspace, session.opa_path, archive=data)
             published = bundle_publish.publish(session, channel, data=data, key=key, reports=found)
     chosen.output.document(published.document())
     _say_active(chosen.output, published.publication, changed=published.changed)
