@@ -11,13 +11,14 @@ from typing import Any
 from dataspine.adapters import access, applied_route, route_deploy
 from dataspine.adapters.applied_route import RouteCheck, open_applied
 from dataspine.adapters.route_target import Asker, dead_letter_store, open_target, turn
+from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.dead_letter import DeadLetterStore, Letter
 from dataspine.cdc.event import Relation
 from dataspine.cdc.replay import ReplayReport
 from dataspine.cdc.replay import replay as replay_rows
 from dataspine.cdc.route import load_route
-from dataspine.cdc.state import StoredRoute
+from dataspine.cdc.state import RouteStore, StoredRoute
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 
@@ -93,11 +94,18 @@ def _replay_question(session: Session, stored: StoredRoute) -> DecisionInput:
 def dead_letters(session: Session, path: Path) -> Iterator[DeadLetterStore]:
     """Open the route's dead letters, which lie where the applied route has them.
 
-    Only the route's name is taken from its file.
+    Only the route's name is taken from its file, but for a route that is applied no more: what it
+    left lies where its file says.
     """
-    with contextlib.closing(
-        dead_letter_store(session, applied_route.stored(session, path))
-    ) as store:
+    route = load_route(path)
+    stored = RouteStore(session.database).find(route.name)
+    place = letters_path(session, route.dead_letter_region)
+    left = None if stored else DeadLetterStore.existing(place, route.name)
+    if left is not None and not left.counts():
+        left.close()
+        left = None
+    store = left or dead_letter_store(session, applied_route.stored(session, path))
+    with contextlib.closing(store):
         yield store
 
 

@@ -24,7 +24,7 @@ from dataspine.cdc.route import Route, Table, load_route, read_route
 from dataspine.cdc.sink_table import require_names
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
-from dataspine.core.errors import InputError
+from dataspine.core.errors import ConflictError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
 from dataspine.registry import classifications_of
@@ -132,10 +132,29 @@ def _require_sinks(
     asked: DecisionInput,
     described: Mapping[str, CatalogTable],
 ) -> None:
-    """Refuse sinks that are another route's, and rows there that are not as they would be now."""
+    """Refuse sinks that are another route's, and rows here or there that would stay as they are."""
+    _require_letters(session, route)
     route_sinks.require_usable(session, route)
     relations = {name: table.relation for name, table in described.items()}
     at_rest.require_allowed(session, route, asked.facts["tables"], relations)
+
+
+def _require_letters(session: Session, route: Route) -> None:
+    """Refuse to move a route's dead letters to another region while rows are parked in this one."""
+    stored = RouteStore(session.database).find(route.name)
+    if stored is None or stored.facts["dead_letter"]["region"] == route.dead_letter_region:
+        return
+    with open_letters(session, stored) as letters:
+        parked = letters.counts().get("parked", 0) if letters else 0
+    if parked:
+        region = stored.facts["dead_letter"]["region"]
+        raise ConflictError(
+            f"rows of the route are parked in {region}, where it would not find them: {parked:,}",
+            where=str(route.path),
+            remedy="Stop the route, erase them (`spine cdc dlq purge --parked --older-than 1s`), "
+            "destroy it, then apply and run it: its snapshot parks rows anew.",
+            code="cdc.letters_left",
+        )
 
 
 def unfiltered_rules(session: Session) -> tuple[str, ...]:

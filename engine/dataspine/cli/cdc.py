@@ -116,7 +116,10 @@ def destroy(
         typer.Option("--forget", help="Do not ask the source, which is gone; say what is left."),
     ] = False,
 ) -> None:
-    """Drop a route's slot and publication, and forget the route; sinks keep their rows."""
+    """Drop a route's slot and publication, and forget the route.
+
+    Sinks and dead letters keep their rows; `spine cdc dlq purge --parked` erases the latter.
+    """
     chosen = options()
     if forget:
         _forget(chosen, route)
@@ -138,6 +141,7 @@ def _forget(chosen: Options, route: Path | None) -> None:
             chosen.output.say(f"  {statement};")
     if gone.parked:
         chosen.output.note(f"{gone.parked:,} parked rows stay where they are, and so do the sinks")
+        chosen.output.note("`spine cdc dlq purge --parked --older-than 1s` erases parked rows")
 
 
 @dlq.command("list", epilog="Example: spine cdc dlq list")
