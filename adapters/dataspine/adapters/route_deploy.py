@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import parse_dsn
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from dataspine.adapters import access, applied_route, at_rest, route_sinks
 from dataspine.adapters.applied_route import UNCLASSIFIED
@@ -20,7 +20,7 @@ from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.postgres import CatalogTable, PostgresSource
-from dataspine.cdc.route import Route, Table, load_route, read_route
+from dataspine.cdc.route import Route, Source, Table, load_route, read_route
 from dataspine.cdc.sink_table import require_names
 from dataspine.cdc.state import RouteStore, StoredRoute, applied
 from dataspine.core import secret
@@ -293,12 +293,20 @@ def open_source(session: Session, route: Route, name: str) -> PostgresSource:
     source = next(s for s in route.sources if s.name == name)
     slot = slot_name(session.workspace.state, route.name, name)
     return PostgresSource(
-        secret.resolve(source.dsn, root=session.workspace.root),
+        _address(session, source),
         [t.name for t in source.tables],
         slot=slot,
         publication=slot,
         label=f"route {route.name}, source {name}",
     )
+
+
+def _address(session: Session, source: Source) -> str:
+    text = secret.resolve(source.dsn, root=session.workspace.root)
+    if not secret.comes_from_file(source.dsn):
+        return text
+    own = {"password": "", **_parsed(text, source.dsn)}
+    return str(make_dsn(**{**own, "passfile": secret.PASSFILE}))
 
 
 def slot_name(state: Path, route: str, source: str) -> str:

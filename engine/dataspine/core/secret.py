@@ -8,9 +8,20 @@ from pathlib import Path
 
 from dataspine.core.errors import InputError, UnavailableError
 
-__all__ = ["require_reference", "resolve"]
+__all__ = ["PASSFILE", "comes_from_file", "require_reference", "resolve"]
 
+# Where PostgreSQL's library looks for a password, when it is to find none.
+PASSFILE = "/nonexistent/pgpass"
 _MAX_BYTES = 65_536
+
+
+def comes_from_file(reference: str) -> bool:
+    """Tell whether a file holds it, which a repository may have brought.
+
+    The address of a server that it holds gets no password from elsewhere: the library would send
+    the one of another server to wherever the file says.
+    """
+    return reference.startswith("file:")
 
 
 def require_reference(reference: str, *, where: str = "") -> tuple[str, str]:

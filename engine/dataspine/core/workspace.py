@@ -11,7 +11,7 @@ from typing import Any
 from dataspine.core.database import Database, postgresql_url
 from dataspine.core.document import load_document
 from dataspine.core.errors import NotFoundError
-from dataspine.core.secret import resolve
+from dataspine.core.secret import PASSFILE, comes_from_file, resolve
 
 __all__ = ["FleetSettings", "Receiver", "Settings", "TokenEntry", "TrustEntry", "Workspace"]
 
@@ -186,7 +186,11 @@ class Workspace:
         reference = self.settings.database
         if reference is None:
             return Database(self.state / "spine.db")
-        return Database(postgresql_url(resolve(reference, root=self.root), where=reference))
+        url = postgresql_url(resolve(reference, root=self.root), where=reference)
+        if comes_from_file(reference):
+            own = {} if url.password else {"password": url.query.get("password", "")}
+            url = url.update_query_dict({**own, "passfile": PASSFILE})
+        return Database(url)
 
     @property
     def matrix_path(self) -> Path:
