@@ -69,7 +69,8 @@ def run_tests(workspace: Workspace, opa: Path, *, archive: bytes | None = None) 
     if archive is not None and unpack(archive).digest != content.digest:
         raise ConflictError(
             "the bundle is not what this workspace builds, so that its tests say nothing about it",
-            remedy="Publish it from the workspace that built it, or hand over its report with --tests.",
+            remedy="Publish it from the workspace that built it, "
+            "or hand over its report with --tests.",
             code="bundle.tests_of_another",
         )
     tests = {
