@@ -174,7 +174,7 @@ def test_lineage_is_counted_and_drawn(place: Place, spine: Spine) -> None:
     )
     node = "dataset:spine://shop:shop.customers"
     graph = spine("lineage", "graph", node, *place.arguments, "--json").document
-    assert (graph["root"], sorted(graph)) == (node, ["edges", "hidden", "nodes", "root"])
+    assert (graph["root"], sorted(graph)) == (node, ["cut", "edges", "hidden", "nodes", "root"])
     job = graph["nodes"][0]["id"]
     reached = spine("lineage", "impact", job, *place.arguments, "--json").document
     assert reached == {
