@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from dataspine.core.errors import InputError
@@ -14,8 +15,10 @@ MAX_SUBJECT = 255
 # After all that may follow a prefix.
 LAST_SUBJECT = "\U0010ffff" * MAX_SUBJECT
 _RESERVED = frozenset({"ids", "guids", "types"})  # segments of the HTTP paths beside subjects
-
-
+# Blanks that Unicode counts as letters, marks and symbols.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 # Alphabets that share shapes of letters: in one name, two of them are a disguise.
 _ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "COPTIC", "CHEROKEE"})
 
@@ -32,6 +35,8 @@ def check_new_subject(subject: str) -> None:
         problem = "has a *, which is a pattern of subjects"
     elif subject.startswith(".") or subject.endswith("."):
         problem = "begins or ends with a dot"
+    elif _BLANK.search(subject):
+        problem = "has a character that nobody sees"
     elif unicodedata.normalize("NFKC", subject) != subject:
         problem = "has a character that looks like another one"
     elif len(_alphabets(subject)) > 1:
