@@ -49,9 +49,22 @@ class Served:
             return made.makefile("rb").readline().strip()
 
 
+class _Sockets(asyncio.Protocol):
+    """What a server with a library for WebSocket would hand a connection to."""
+
+    def __init__(self, **of_server: Any) -> None:
+        raise AssertionError("a connection left those that are counted")
+
+
 @contextmanager
 def _served(connections: Connections, app: ASGIApp = _app) -> Iterator[Served]:
-    config = uvicorn.Config(app, log_config=None, lifespan="off", http=connections.protocol)  # type: ignore[arg-type] # called as the class would be
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        lifespan="off",
+        http=connections.protocol,  # type: ignore[arg-type] # called as the class would be
+        ws=_Sockets,
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -180,6 +193,20 @@ def test_long_polls_take_no_places_of_other_requests() -> None:
             b"HTTP/1.1 503 Service Unavailable",
             b"HTTP/1.1 200 OK",
         ]
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_connection_stays_what_it_is_whatever_is_installed(
+    earlier: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    with _served(Connections()) as served, served.connect() as made, made.makefile("rb") as answers:
+        for sent in (*[GET] * earlier, GET[:-2] + upgrade):
+            made.sendall(sent)
+            assert answers.readline().strip() == b"HTTP/1.1 200 OK"
+            while answers.readline().strip():
+                pass
+    assert caplog.messages == []
 
 
 def test_a_request_too_many_is_told_when_to_come_again() -> None:

@@ -164,6 +164,14 @@ class _Connection(HttpToolsProtocol):
         if self._frames > MAX_HEAD and not (self._has_head and self._frames <= MAX_FRAMES):
             self.cut("large")
 
+    def _should_upgrade(self) -> bool:
+        # Else what speaks another protocol leaves those that are counted, and what stands before
+        # every request, wherever a library for it happens to be installed.
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever connects could fill the log."""
+
     def on_headers_complete(self) -> None:
         self._has_head = True
         self.since = self.loop.time()
