@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.adapters.odd_rule import RULE, TEST
 
 from dataspine.adapters.finding import Finding
 from dataspine.adapters.policy_check import ALL, FAST, LINT, TESTS, Part, Result, run_parts
@@ -19,46 +20,6 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 ODD = "dataspine/custom/shop/odd/odd.rego"
 ODD_TEST = "dataspine/custom/shop/odd/odd_test.rego"
-RULE = """\
-# METADATA
-# title: A subject is even
-# description: Odd subjects confuse.
-# labels:
-#   controls: [GDPR-5.2]
-# custom:
-#   severity: error
-#   message: "{subject} is odd"
-#   remediation: Choose another name.
-package dataspine.custom.shop.odd
-
-import data.dataspine.lib.result
-
-# METADATA
-# description: The name is odd.
-deny contains violation if {
-\tinput.point == "schema.publish"
-\tinput.facts.name == "odd"
-
-\tviolation := result.violation(rego.metadata.chain(), {
-\t\t"path": "/facts/name",
-\t\t"subject": input.facts.name,
-\t})
-}
-"""
-TEST = """\
-package dataspine.custom.shop.odd_test
-
-import data.dataspine.custom.shop.odd
-
-test_odd if {
-\tsome violation in odd.deny with input as _named("odd")
-\tviolation.code == "shop.odd"
-}
-
-test_even if odd.deny == set() with input as _named("even")
-
-_named(name) := {"point": "schema.publish", "facts": {"name": name}}
-"""
 
 
 @pytest.fixture
