@@ -90,6 +90,23 @@ def test_what_somebody_took_away_is_made_again_with_a_new_snapshot(
     assert world.outcomes()["eu"]["parked"] == 2
 
 
+def test_older_file_of_a_sink_is_filled_anew(world: World, run: Run, source: Make) -> None:
+    """The server has no more what came between a backup of the file and what was confirmed."""
+    run(TABLE)
+    run("INSERT INTO people VALUES (1, 'DE', 'a'), (2, 'DE', 'b')")
+    stream(world, source("people"), streaming)
+    backup = (world.folder / "eu.duckdb").read_bytes()
+    run("DELETE FROM people WHERE id = 1")
+    stream(world, source("people"), lambda s: s.outcomes["eu"]["deleted"] == 1)
+    (world.folder / "eu.duckdb").write_bytes(backup)
+    status = stream(world, source("people"), streaming)
+    assert status.started_over == {
+        "shop": "cdc.sink_older: the sink eu lacks changes that it had: its file is an older one"
+    }
+    world.check({"2": ("2", "DE", "b")})
+    assert stream(world, source("people"), streaming).started_over == {}
+
+
 def test_publication_that_vanishes_in_mid_stream_is_noticed(
     world: World, run: Run, source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

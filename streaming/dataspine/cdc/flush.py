@@ -26,7 +26,7 @@ from dataspine.cdc.gate import Action, Asker, Gate, Verdict, bounded
 from dataspine.cdc.route import Route, Table
 from dataspine.core.clock import Clock, rfc3339, utc_now
 from dataspine.core.database import Database
-from dataspine.core.errors import InputError
+from dataspine.core.errors import ConflictError, DataSpineError, InputError
 from dataspine.core.statement import upsert
 from dataspine.decisions.journal import count_rows, release
 
@@ -37,6 +37,7 @@ __all__ = [
     "FlushTarget",
     "Outcome",
     "Recorder",
+    "older_sink",
     "recover",
 ]
 
@@ -512,6 +513,32 @@ def _recover(target: FlushTarget, source: str) -> dict[str, int | None]:
     _mark(target.database, done)
     _discard(target.database, gone)
     return positions
+
+
+def older_sink(
+    target: FlushTarget, source: str, positions: Mapping[str, int | None]
+) -> DataSpineError | None:
+    """Return why a sink is older than its last applied flush, or None when none is.
+
+    The source may have forgotten what came between.
+    """
+    last = sa.select(flushes.c.end_lsn).where(
+        flushes.c.route == target.route.name,
+        flushes.c.source == source,
+        flushes.c.state == "applied",
+    )
+    newest = last.order_by(flushes.c.id.desc()).limit(1)
+    with target.database.read() as connection:
+        for sink, position in positions.items():
+            applied = connection.scalar(newest.where(flushes.c.sink == sink))
+            if applied is not None and (position is None or position < applied):
+                return ConflictError(
+                    f"the sink {sink} lacks changes that it had: its file is an older one",
+                    where=target.route.name,
+                    remedy="Run the route: it starts over with a new snapshot.",
+                    code="cdc.sink_older",
+                )
+    return None
 
 
 def _mark(database: Database, uids: Sequence[str]) -> None:

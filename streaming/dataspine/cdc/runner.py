@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dataspine.cdc.event import Batch
-from dataspine.cdc.flush import Flush, FlushRecord, FlushTarget, Outcome, recover
+from dataspine.cdc.flush import Flush, FlushRecord, FlushTarget, Outcome, older_sink, recover
 from dataspine.cdc.lag import Lag, LagWindow
 from dataspine.cdc.postgres import SlotState
 from dataspine.core.errors import DataSpineError
@@ -171,6 +171,8 @@ class Runner:
         is_new = None in positions.values()
         # What the stream itself found cannot be seen at the slot.
         lost = None if is_new else self._gone.pop(name, None) or _lost(source)
+        if lost is None and not is_new:
+            lost = older_sink(self._target, name, positions)
         if lost is not None:
             reason = f"{lost.code}: {lost.problem}"
             self.status.started_over[name] = reason
