@@ -170,9 +170,9 @@ class Flush:
 
     def abort(self) -> None:
         """Undo everything since the beginning."""
-        self._stack.close()
-        self._target.dead_letter.rollback()
-        self._turn.close()
+        with self._turn:  # given up even where there is nothing left to undo
+            self._stack.close()
+            self._target.dead_letter.rollback()
 
     def add(self, batches: Sequence[Batch], sinks: Mapping[str, int | None] | None = None) -> None:
         """Judge and stage changes; ``sinks`` gives each one's position; what it has is skipped."""
