@@ -32,7 +32,7 @@ def test_severity_is_that_of_the_workspace(workspace: Workspace, rules: str, sev
     found = explain("pii.untagged_field", Workspace.open(workspace.root))
     assert (found.severity, found.source) == (severity, "product")
     assert "GDPR-30" in found.controls
-    assert found.title == "A field that looks personal carries a classification"
+    assert found.title == "A field that looks personal is tagged as such, or says why not"
     assert "{field}" in found.message
     assert found.why.startswith("Personal data without a classification")
 
