@@ -1,5 +1,6 @@
 """The key of the dead letters: the clone's own, or by reference where machines share the state."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from dataspine.adapters.route_target import key_hasher
 from dataspine.adapters.session import Session
 from dataspine.cdc.key_hash import KeyHasher
-from dataspine.core.errors import DataSpineError
+from dataspine.core.errors import DataSpineError, IntegrityError
 from dataspine.core.workspace import Workspace
 
 SHARED = "database: {url: env:SPINE_DATABASE}\n"
@@ -61,3 +62,17 @@ def test_missing_key_says_what_to_do(
     error = caught.value
     assert (error.code, error.where, error.exit_code) == expected
     assert error.remedy
+
+
+def test_key_that_a_repository_brings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.key").write_text("k" * 64)
+    opened = session(tmp_path, f"{SHARED}cdc: {{letter-key: file:letter.key}}\n")
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    key = ("eu", "people", ("1",))
+    assert key_hasher(opened)(*key) == KeyHasher(b"k" * 64)(*key)
+    subprocess.run([*git, "add", "letter.key"], check=True)
+    with pytest.raises(IntegrityError) as caught:
+        key_hasher(opened)
+    where = str(opened.workspace.root / "letter.key")
+    assert (caught.value.code, caught.value.where) == ("spine.key_exposed", where)

@@ -15,7 +15,7 @@ from dataspine.cdc.key import load_key
 from dataspine.core.errors import IntegrityError
 from dataspine.core.files import read_private
 
-__all__ = ["in_ci", "own_key", "own_pem", "require_own_state"]
+__all__ = ["in_ci", "own_key", "own_pem", "require_own_state", "require_untracked"]
 
 MAX_KEY = 65_536
 
@@ -51,9 +51,9 @@ def in_ci(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("CI", "").strip().lower() not in {"", "0", "false"}
 
 
-def _untracked(state: Path, name: str) -> Path:
-    path = state / "keys" / name
-    if not is_untracked(path) or (state.is_symlink() and not is_untracked(state)):
+def require_untracked(path: Path, *, because: Path | None = None) -> None:
+    """Raise ``IntegrityError`` for a key that git tracks, or of whose folder git cannot say."""
+    if not is_untracked(because or path):
         raise IntegrityError(
             "git tracks this key, or cannot say: whoever has the repository may have the key",
             where=str(path),
@@ -62,4 +62,11 @@ def _untracked(state: Path, name: str) -> Path:
             "trusts no folder of another owner, name it under safe.directory.",
             code="spine.key_exposed",
         )
+
+
+def _untracked(state: Path, name: str) -> Path:
+    path = state / "keys" / name
+    require_untracked(path)
+    if state.is_symlink():
+        require_untracked(path, because=state)
     return path

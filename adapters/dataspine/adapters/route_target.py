@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dataspine.adapters import route_deploy, route_sinks
 from dataspine.adapters.applied_route import RouteCheck
 from dataspine.adapters.at_rest import row_facts
-from dataspine.adapters.own_state import own_key
+from dataspine.adapters.own_state import own_key, require_untracked
 from dataspine.adapters.routes import letters_path
 from dataspine.adapters.session import Session
 from dataspine.cdc.column_identity import require_columns
@@ -250,10 +250,14 @@ def key_hasher(session: Session) -> KeyHasher:
     """Return what hashes keys in the dead letters; raise ``InputError`` when nothing names its key.
 
     Another key finds no older row, so machines that share a workspace's state share this one.
+    ``IntegrityError`` says that git tracks the file of it.
     """
     workspace = session.workspace
     reference = workspace.settings.letter_key
     if reference is not None:
+        kind, name = secret.require_reference(reference)
+        if kind == "file":
+            require_untracked(workspace.root / name)
         return KeyHasher(secret.resolve(reference, root=workspace.root).encode())
     if workspace.settings.database is not None:
         raise InputError(
