@@ -413,6 +413,8 @@ class _Lane:
         self.counts[Outcome.DELETED] += sum(c[0] is Op.DELETE for c in segment.changes)
 
     def _supersede(self, segment: Segment, found: Entries) -> None:
+        if self._snapshot:
+            return  # it supersedes whole tables
         # A key that is inserted had no version, or the one before was deleted.
         versions = {
             key: (segment.lsns[event], segment.changes[event].sequence)
@@ -425,6 +427,13 @@ class _Lane:
             )
 
     def _park(self, segment: Segment, found: Entries, verdicts: Sequence[Verdict | None]) -> None:
+        parked = [
+            (index, verdict)
+            for index, verdict in enumerate(verdicts)
+            if verdict is not None and verdict.action is Action.PARK
+        ]
+        if not parked:
+            return
         relation, table = segment.relation, self._target.route.table(segment.relation.name)
         names = [column.name for column in relation.columns]
         guard = names.index(table.guard_columns[0]) if table.guard_columns else -1
@@ -434,9 +443,7 @@ class _Lane:
         last = {key: index for index, key in enumerate(found.keys)}
         store = self._target.dead_letter
         letters = []
-        for index, verdict in enumerate(verdicts):
-            if verdict is None or verdict.action is not Action.PARK:
-                continue
+        for index, verdict in parked:
             row, event = found.rows[index] or (), found.events[index]
             text = codes.get(verdict) or codes.setdefault(verdict, json.dumps(verdict.codes))
             letters.append(
