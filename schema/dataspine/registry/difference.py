@@ -84,18 +84,24 @@ def changes(
     A pair that was compared lately comes from a cache. What is much work is done by a process that
     can be stopped; ``InputError`` when it takes more than the limits allow.
     """
-    found: list[tuple[Change, ...] | None] = []
+    found: list[tuple[Change, ...]] = []
+    costly: list[int] = []
     left = MAX_EFFORT if limits.workers is not None else None
-    for old in olds:
+    for index, old in enumerate(olds):
         known = _known_changes(old, new, directions, logical=logical)
         if known is None and left is not None:
             left -= effort(old, new, directions=directions, limit=left)
         if known is None and (left is None or left >= 0):
             known = _compared(old, new, directions, logical=logical)
-        found.append(known)
-    costly = [old for old, known in zip(olds, found, strict=True) if known is None]
-    others = iter(_by_workers(costly, new, directions, logical=logical, limits=limits))
-    return [known if known is not None else next(others) for known in found]
+        if known is None:
+            costly.append(index)
+        found.append(known or ())
+    if costly:
+        others = [olds[index] for index in costly]
+        answers = _by_workers(others, new, directions, logical=logical, limits=limits)
+        for index, known in zip(costly, answers, strict=True):
+            found[index] = known
+    return found
 
 
 _Key = tuple[bytes, bytes, tuple[str, ...], bool]
@@ -139,7 +145,7 @@ def _by_workers(
     logical: bool,
     limits: Limits,
 ) -> list[tuple[Change, ...]]:
-    if not olds or limits.workers is None:
+    if limits.workers is None:
         return []
     sent = question(olds, new, directions, logical=logical)
     bodies = limits.workers.compare(sent, len(olds), seconds=limits.seconds_left())
