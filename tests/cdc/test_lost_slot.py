@@ -1,16 +1,15 @@
 """What the stream needs is gone at a real server: the route starts over by itself."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
 import pytest
-from tests.cdc.world import World
+from tests.cdc.world import World, stream
 
 from dataspine.cdc.cluster import DemoCluster
 from dataspine.cdc.postgres import PostgresSource
-from dataspine.cdc.runner import Runner, Status
+from dataspine.cdc.runner import Status
 from dataspine.core.errors import ConflictError
 
 pytestmark = pytest.mark.integration
@@ -25,20 +24,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "w")
     yield made
     made.close()
-
-
-def stream(world: World, source: PostgresSource, until: Callable[[Status], bool]) -> Status:
-    """Run the route until its status is as wanted."""
-    stop = threading.Event()
-
-    def told(status: Status) -> None:
-        if until(status):
-            stop.set()
-
-    runner = Runner(world.target, {"shop": source}, on_status=told, heartbeat_seconds=0.1)
-    runner.run(stop)
-    source.close()
-    return runner.status
 
 
 def streaming(status: Status) -> bool:

@@ -1,15 +1,13 @@
 """A key that gets another name at the source while the route is down."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
-from tests.cdc.world import World
+from tests.cdc.world import World, stream
 
 from dataspine.cdc.postgres import PostgresSource
-from dataspine.cdc.runner import Runner, Status
 
 pytestmark = pytest.mark.integration
 
@@ -22,19 +20,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "w")
     yield made
     made.close()
-
-
-def stream(world: World, source: PostgresSource, until: Callable[[Status], bool]) -> Status:
-    stop = threading.Event()
-
-    def told(status: Status) -> None:
-        if until(status):
-            stop.set()
-
-    runner = Runner(world.target, {"shop": source}, on_status=told, heartbeat_seconds=0.1)
-    runner.run(stop)
-    source.close()
-    return runner.status
 
 
 def test_key_of_full_identity_that_was_renamed_starts_over(

@@ -21,9 +21,9 @@ from dataspine.cdc.event import UNCHANGED, Batch, Change, Column, Commit, Op, Re
 from dataspine.cdc.flush import FlushRecord, FlushTarget
 from dataspine.cdc.key_hash import KeyHasher
 from dataspine.cdc.mask import Masker
-from dataspine.cdc.postgres import SlotState
+from dataspine.cdc.postgres import PostgresSource, SlotState
 from dataspine.cdc.route import load_route
-from dataspine.cdc.runner import Runner
+from dataspine.cdc.runner import Runner, Status
 from dataspine.cdc.state import RouteStore
 from dataspine.cdc.turn import Turn
 from dataspine.core.database import Database, metadata
@@ -313,3 +313,17 @@ class Log:
             return Change(Op.DELETE, PEOPLE, None, (values[0], None, None), number)
         self.rows.clear()
         return Change(Op.TRUNCATE, PEOPLE, None, None, number)
+
+
+def stream(world: World, source: PostgresSource, until: Callable[[Status], bool]) -> Status:
+    """Run the route until its status is as wanted."""
+    stop = threading.Event()
+
+    def told(status: Status) -> None:
+        if until(status):
+            stop.set()
+
+    runner = Runner(world.target, {"shop": source}, on_status=told, heartbeat_seconds=0.1)
+    runner.run(stop)
+    source.close()
+    return runner.status

@@ -21,7 +21,15 @@ from dataspine.cdc.state import RouteStore, StoredRoute
 from dataspine.core.errors import ConflictError, DataSpineError, UnavailableError
 from dataspine.registry import Version, classifications_of
 
-__all__ = ["LOOK_SECONDS", "UNCLASSIFIED", "RouteCheck", "classified_now", "open_applied", "stored"]
+__all__ = [
+    "LOOK_SECONDS",
+    "UNCLASSIFIED",
+    "RouteCheck",
+    "classified_now",
+    "column_classifications",
+    "open_applied",
+    "stored",
+]
 
 UNCLASSIFIED = ("Unclassified",)
 # How old the last look at registry and database may be when rows are judged.
@@ -52,17 +60,23 @@ def classified_now(session: Session, route: StoredRoute) -> list[dict[str, Any]]
     """Return the tables of an applied route's facts with their columns as classified by now."""
     tables = []
     for table in route.facts["tables"]:
-        version = session.registry.latest(table["subject"]) if table["subject"] else None
-        fields = field_facts(session, version) if version else ()
+        classifications = column_classifications(session, table["subject"])
         columns = [
-            {
-                **column,
-                "classifications": list(classifications_of(fields, column["path"]) or UNCLASSIFIED),
-            }
+            {**column, "classifications": classifications(column["path"])}
             for column in table["columns"]
         ]
         tables.append({**table, "columns": columns})
     return tables
+
+
+def column_classifications(session: Session, subject: str | None) -> Callable[[str], list[str]]:
+    """Return what gives a column's classifications by the latest version of its table's subject.
+
+    A column without a field, or of no registered subject, is ``UNCLASSIFIED``.
+    """
+    version = session.registry.latest(subject) if subject else None
+    fields = field_facts(session, version) if version else ()
+    return lambda path: list(classifications_of(fields, path) or UNCLASSIFIED)
 
 
 class RouteCheck:

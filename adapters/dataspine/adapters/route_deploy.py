@@ -13,10 +13,8 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from dataspine.adapters import access, applied_route, at_rest, route_sinks
-from dataspine.adapters.applied_route import UNCLASSIFIED
 from dataspine.adapters.own_state import own_key
 from dataspine.adapters.routes import open_letters
-from dataspine.adapters.schema_publish import field_facts
 from dataspine.adapters.session import Session
 from dataspine.bundles import verify
 from dataspine.cdc.postgres import CatalogTable, PostgresSource
@@ -27,7 +25,6 @@ from dataspine.core import secret
 from dataspine.core.errors import ConflictError, InputError
 from dataspine.decisions.decision import Decision, DecisionInput
 from dataspine.lineage import events
-from dataspine.registry import classifications_of
 
 __all__ = [
     "Forgotten",
@@ -275,12 +272,11 @@ def _column_facts(
     session: Session, table: Table, names: list[str], keys: set[str]
 ) -> list[dict[str, Any]]:
     """Return each column with its classifications; a column in no registered schema has none."""
-    version = session.registry.latest(table.subject) if table.subject else None
-    fields = field_facts(session, version) if version else ()
+    classifications = applied_route.column_classifications(session, table.subject)
     return [
         {
             "path": name,
-            "classifications": list(classifications_of(fields, name) or UNCLASSIFIED),
+            "classifications": classifications(name),
             "key": name in keys,
             "line": table.line,
         }
